@@ -1,0 +1,47 @@
+/** Shapes that a request must have; what does not fit is refused before the daemon sees it. */
+
+import { z } from 'zod'
+
+const text = z.string()
+const textMap = z.record(text, text)
+const count = z.coerce.number().int().min(0)
+const flag = z
+  .enum(['true', 'false', '1', '0'])
+  .default('false')
+  .transform(value => value === 'true' || value === '1')
+
+export const upBody = z.object({
+  files: z.array(z.object({ path: text, text })).min(1),
+  environment: textMap,
+  directory: text,
+  projectName: text.exactOptional(),
+  removeOrphans: z.boolean(),
+  timeoutSeconds: z.number().positive(),
+})
+export const downQuery = z.object({ timeout: count.optional() })
+export const stopQuery = z.object({ timeout: count.optional() })
+export const scaleBody = z.object({ replicas: z.record(text, z.number().int().min(0).max(10_000)) })
+export const renameBody = z.object({ name: text })
+export const logsQuery = z.object({ tail: count.optional(), follow: flag })
+export const createNetworkBody = z.object({
+  name: text,
+  driver: text.exactOptional(),
+  subnets: z.array(text).exactOptional(),
+  gateways: z.array(text).exactOptional(),
+  ipRanges: z.array(text).exactOptional(),
+  auxAddresses: textMap.exactOptional(),
+  hasIpv6: z.boolean().exactOptional(),
+  isInternal: z.boolean().exactOptional(),
+  options: textMap.exactOptional(),
+  labels: textMap.exactOptional(),
+})
+export const connectBody = z.object({
+  container: text,
+  aliases: z.array(text).exactOptional(),
+  ipv4: text.exactOptional(),
+  ipv6: text.exactOptional(),
+  gatewayPriority: z.number().int().exactOptional(),
+})
+export const disconnectBody = z.object({ container: text })
+export const digQuery = z.object({ from: text, name: text, type: text.default('A'), tcp: flag })
+export const explainQuery = z.object({ from: text, name: text, type: text.default('A') })

@@ -1,0 +1,54 @@
+/** What every command shares: where the daemon is, how to print, how to end. */
+
+import type { Command } from 'commander'
+import { CodedError } from '../base/error.js'
+import { pathsOf, type Paths } from '../api/paths.js'
+import { Client } from './client.js'
+
+/** The command line itself is wrong: exit code 2. */
+export class UsageError extends CodedError<'USAGE'> {
+  constructor(message: string) {
+    super('USAGE', message)
+  }
+}
+
+export interface GlobalOptions {
+  readonly root?: string
+}
+
+/** Paths of the daemon that `--root` (or PORTOLAN_ROOT) names. */
+export function pathsFor(command: Command): Paths {
+  const { root } = command.optsWithGlobals<GlobalOptions>()
+  return pathsOf(root)
+}
+
+/** Runs `body` with a client of the daemon and closes it whatever happens. */
+export async function withClient<T>(
+  command: Command,
+  body: (client: Client) => Promise<T>,
+): Promise<T> {
+  const client = new Client(pathsFor(command).socket)
+  try {
+    return await body(client)
+  } finally {
+    await client.close()
+  }
+}
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+}
+
+export function printLine(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+/** An example for `--help`. */
+export function example(...lines: readonly string[]): string {
+  return `\nExample:\n${lines.map(line => `  ${line}`).join('\n')}`
+}
+
+/** Text as one segment of a path. */
+export function segment(text: string): string {
+  return encodeURIComponent(text)
+}

@@ -1,0 +1,55 @@
+/** The kernel's side of the catalog: bridges, rules and sandboxes made to match it. */
+
+import type { Container } from '../catalog/container.js'
+import type { Network, NetworkSpec } from '../catalog/network.js'
+import type { BridgeDriver } from '../drivers/bridge.js'
+import type { NetworkEffects } from './networks.js'
+import type { Sandboxes } from './sandboxes.js'
+import type { State } from './state.js'
+
+export class Effects implements NetworkEffects {
+  readonly #state: State
+  readonly #driver: BridgeDriver
+  readonly #sandboxes: Sandboxes
+
+  constructor(options: {
+    readonly state: State
+    readonly driver: BridgeDriver
+    readonly sandboxes: Sandboxes
+  }) {
+    this.#state = options.state
+    this.#driver = options.driver
+    this.#sandboxes = options.sandboxes
+  }
+
+  check(spec: NetworkSpec): void {
+    this.#driver.check(spec)
+  }
+
+  reconcile(): void {
+    this.#driver.reconcileNetworks(this.#networks())
+  }
+
+  async reconcileSandbox(container: Container): Promise<void> {
+    await this.#sandboxes.update(container)
+  }
+
+  /** Everything, as after a change that somebody else made. */
+  async reconcileAll(): Promise<void> {
+    this.reconcile()
+    await this.#sandboxes.reconcileAll()
+  }
+
+  /** Removes links of endpoints that nobody has any more. */
+  sweep(): void {
+    const { containers } = this.#state.snapshot
+    const endpoints = [...containers.values()].flatMap(one => one.endpoints.map(({ id }) => id))
+    this.#driver.sweep(new Set(endpoints))
+  }
+
+  /** Those with a link: the built-in bridge has one only while somebody is on it. */
+  #networks(): Network[] {
+    const { networks, members } = this.#state.snapshot
+    return [...networks.values()].filter(({ id, isBuiltin }) => !isBuiltin || members.has(id))
+  }
+}

@@ -1,0 +1,265 @@
+/** What the API asks of the daemon, done by the parts. Holds no state of its own. */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type {
+  ConnectRequest,
+  ContainerView,
+  CreateNetworkRequest,
+  DigReply,
+  DigRequest,
+  ExplainReply,
+  NetworkView,
+  ProcessView,
+  ProjectView,
+  Report,
+  StatusReply,
+  UpRequest,
+} from '../api/contract.js'
+import type { DownOptions, Operations } from '../api/operations.js'
+import type { Resolver } from '../../resolver/index.js'
+import type { Container } from '../catalog/container.js'
+import type { Network } from '../catalog/network.js'
+import { CatalogError, checkEntityName } from '../catalog/check.js'
+import { parseProject, readDotEnv, type ParsedProject } from '../providers/compose/index.js'
+import { nsenterArguments, readLog } from '../runtime/index.js'
+import { dig } from './dig.js'
+import { explainLines } from './explain.js'
+import { requireContainer, requireNetwork } from './find.js'
+import type { Networks } from './networks.js'
+import type { Projects } from './projects.js'
+import type { Sandboxes } from './sandboxes.js'
+import type { State } from './state.js'
+import { environmentOf, type Supervisor } from './supervisor.js'
+import { viewContainer, viewNetwork, viewProject } from './views.js'
+
+export interface OperationsOptions {
+  readonly state: State
+  readonly supervisor: Supervisor
+  readonly networks: Networks
+  readonly projects: Projects
+  readonly sandboxes: Sandboxes
+  readonly resolver: Resolver
+  /** Addresses that the container's questions go to. */
+  readonly upstreamsOf: (container: Container) => readonly string[]
+  readonly bridgeOf: (networkId: string) => string | undefined
+  readonly status: () => StatusReply
+  readonly shutdown: () => void
+  /** Called when a project went: a daemon in the background may have nothing left to do. */
+  readonly afterDown: () => void
+}
+
+/** `scale` waits for dependencies as long as `up` does by default. */
+const scaleTimeoutMs = 120_000
+
+export class DaemonOperations implements Operations {
+  readonly #options: OperationsOptions
+
+  constructor(options: OperationsOptions) {
+    this.#options = options
+  }
+
+  status(): Promise<StatusReply> {
+    return Promise.resolve(this.#options.status())
+  }
+
+  shutdown(): Promise<void> {
+    this.#options.shutdown()
+    return Promise.resolve()
+  }
+
+  listProjects(): readonly ProjectView[] {
+    const { snapshot } = this.#options.state
+    return [...snapshot.projects.values()].map(project => viewProject(snapshot, project))
+  }
+
+  projectNameOf(request: UpRequest): string {
+    return parse(request).project.name
+  }
+
+  async up(request: UpRequest, report: Report): Promise<void> {
+    const { project, warnings } = parse(request)
+    for (const message of warnings) report({ kind: 'warning', message })
+    const options = {
+      removeOrphans: request.removeOrphans,
+      timeoutMs: request.timeoutSeconds * 1000,
+    }
+    await this.#options.projects.apply(project, options, report)
+  }
+
+  async down(project: string, options: DownOptions, report: Report): Promise<void> {
+    const graceMs = options.timeoutSeconds === undefined ? undefined : options.timeoutSeconds * 1000
+    await this.#options.projects.down(project, graceMs, report)
+    this.#options.afterDown()
+  }
+
+  scale(
+    project: string,
+    replicas: Readonly<Record<string, number>>,
+    report: Report,
+  ): Promise<void> {
+    const options = { removeOrphans: false, timeoutMs: scaleTimeoutMs }
+    return this.#options.projects.scale(project, replicas, options, report)
+  }
+
+  listContainers(): readonly ContainerView[] {
+    const { snapshot } = this.#options.state
+    return [...snapshot.containers.values()]
+      .sort(byProjectAndNumber)
+      .map(container => viewContainer(snapshot, container))
+  }
+
+  getContainer(nameOrId: string): ContainerView {
+    return viewContainer(this.#options.state.snapshot, this.#container(nameOrId))
+  }
+
+  async startContainer(nameOrId: string): Promise<void> {
+    const { state, supervisor } = this.#options
+    const container = { ...this.#container(nameOrId), desired: 'running' as const }
+    await state.declare([{ op: 'put-container', container }])
+    await supervisor.start(container)
+  }
+
+  async stopContainer(nameOrId: string, timeoutSeconds?: number): Promise<void> {
+    const { state, supervisor } = this.#options
+    const container = { ...this.#container(nameOrId), desired: 'stopped' as const }
+    await state.declare([{ op: 'put-container', container }])
+    const graceMs = timeoutSeconds === undefined ? undefined : timeoutSeconds * 1000
+    await supervisor.stop(container, graceMs)
+  }
+
+  async renameContainer(nameOrId: string, name: string): Promise<void> {
+    const { state } = this.#options
+    const container = this.#container(nameOrId)
+    checkEntityName('container', name)
+    const holder = [...state.snapshot.containers.values()].find(other => other.name === name)
+    if (holder !== undefined) {
+      throw new CatalogError(
+        'CATALOG_NAME_IN_USE',
+        `Cannot rename "${container.name}": there is a container "${name}" already`,
+      )
+    }
+    await state.declare([{ op: 'put-container', container: { ...container, name } }])
+  }
+
+  processOf(nameOrId: string): ProcessView {
+    const container = this.#container(nameOrId)
+    const identity = this.#options.supervisor.identityOf(container)
+    const directory = container.spec.workingDirectory
+    const options = directory === undefined ? {} : { workingDirectory: directory }
+    // The first word is the program, the last the end of its options.
+    const words = nsenterArguments(identity, [], options).slice(1)
+    return {
+      name: container.name,
+      nsenter: words.filter(word => word !== '--'),
+      environment: environmentOf(container, undefined),
+    }
+  }
+
+  logs(
+    nameOrId: string,
+    options: { readonly tail?: number; readonly follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array> {
+    const { supervisor } = this.#options
+    return readLog(supervisor.logPathOf(this.#container(nameOrId).id), {
+      follow: options.follow,
+      signal,
+      ...(options.tail !== undefined && { lastLines: options.tail }),
+    })
+  }
+
+  listNetworks(): readonly NetworkView[] {
+    const networks = [...this.#options.state.snapshot.networks.values()]
+    return networks.sort(byName).map(network => this.#viewNetwork(network))
+  }
+
+  getNetwork(nameOrId: string): NetworkView {
+    return this.#viewNetwork(this.#network(nameOrId))
+  }
+
+  async createNetwork(request: CreateNetworkRequest): Promise<NetworkView> {
+    return this.#viewNetwork(await this.#options.networks.create(request))
+  }
+
+  async removeNetwork(nameOrId: string): Promise<void> {
+    await this.#options.networks.remove(this.#network(nameOrId))
+    this.#options.afterDown()
+  }
+
+  pruneNetworks(): Promise<readonly string[]> {
+    return this.#options.networks.prune()
+  }
+
+  connect(network: string, request: ConnectRequest): Promise<void> {
+    return this.#options.networks.connect(this.#network(network), request)
+  }
+
+  disconnect(network: string, container: string): Promise<void> {
+    return this.#options.networks.disconnect(this.#network(network), container)
+  }
+
+  dig(request: DigRequest): Promise<DigReply> {
+    const container = this.#container(request.from)
+    this.#options.supervisor.identityOf(container)
+    return dig(this.#options.sandboxes, container, request)
+  }
+
+  explain(from: string, name: string, type: string): ExplainReply {
+    const { state, resolver, supervisor, upstreamsOf } = this.#options
+    const container = this.#container(from)
+    supervisor.identityOf(container)
+    const sandboxId = container.sandboxOf ?? container.id
+    const detail = resolver.explain(sandboxId, name, type.toUpperCase())
+    const upstreams = upstreamsOf(container)
+    return {
+      from: container.name,
+      name: detail.name,
+      type: detail.type,
+      lines: explainLines(state.snapshot, container, detail, upstreams),
+      detail,
+    }
+  }
+
+  flushDns(): void {
+    this.#options.resolver.flushCache()
+  }
+
+  #container(nameOrId: string): Container {
+    return requireContainer(this.#options.state.snapshot, nameOrId)
+  }
+
+  #network(nameOrId: string): Network {
+    return requireNetwork(this.#options.state.snapshot, nameOrId)
+  }
+
+  #viewNetwork(network: Network): NetworkView {
+    const { state, bridgeOf } = this.#options
+    return viewNetwork(state.snapshot, network, bridgeOf(network.id))
+  }
+}
+
+function parse(request: UpRequest): ParsedProject {
+  const { files, directory, projectName } = request
+  const readFile = (path: string): string | undefined =>
+    existsSync(path) ? readFileSync(path, 'utf8') : undefined
+  const dotEnv = readDotEnv(readFile(join(directory, '.env')) ?? '')
+  return parseProject({
+    files,
+    projectDirectory: directory,
+    // The client's variables win over those of `.env`, as Compose has it.
+    environment: { ...dotEnv, ...request.environment },
+    readFile,
+    ...(projectName !== undefined && { projectName }),
+  })
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : 1
+}
+
+function byProjectAndNumber(a: Container, b: Container): number {
+  const key = ({ project, service }: Container): string => `${project ?? ''}\0${service ?? ''}`
+  if (key(a) !== key(b)) return key(a) < key(b) ? -1 : 1
+  return a.number - b.number
+}

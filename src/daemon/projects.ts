@@ -1,0 +1,506 @@
+/**
+ * Projects by command: up, down, scale. Everything that can be refused is refused before anything is
+ * written; what is written is written in one transaction; what is written is then made true.
+ */
+
+import { randomBytes } from 'node:crypto'
+import type { Report } from '../api/contract.js'
+import { CodedError, errorMessage } from '../base/error.js'
+import { findNetwork, type Snapshot } from '../catalog/catalog.js'
+import type { Change } from '../catalog/change.js'
+import { CatalogError, checkEntityName } from '../catalog/check.js'
+import { initialStatus, type Container } from '../catalog/container.js'
+import type { Endpoint } from '../catalog/endpoint.js'
+import type { Network } from '../catalog/network.js'
+import type { ProjectSpec } from '../catalog/project.js'
+import type { Attachment, ServiceSpec } from '../catalog/service.js'
+import { containersOf, planProject, type PlannedReplica, type ProjectPlan } from '../plan/project.js'
+import type { AddressDraft, Addresses } from './addresses.js'
+import { requireContainer } from './find.js'
+import { Mutex, Semaphore } from './mutex.js'
+import { membersOf, type NetworkEffects, type Networks } from './networks.js'
+import { startProject } from './start-order.js'
+import type { State } from './state.js'
+import type { Supervisor } from './supervisor.js'
+
+export class ProjectError extends CodedError<'PROJECT_NOT_FOUND' | 'PROJECT_FAILED'> {}
+
+export interface ProjectsOptions {
+  readonly state: State
+  readonly addresses: Addresses
+  readonly networks: Networks
+  readonly supervisor: Supervisor
+  readonly effects: NetworkEffects
+}
+
+export interface ApplyOptions {
+  readonly removeOrphans: boolean
+  readonly timeoutMs: number
+}
+
+/** How many containers are started or stopped at a time: each costs a few forks and netlink calls. */
+const concurrency = 16
+
+export class Projects {
+  readonly #options: ProjectsOptions
+  /** One command at a time a project; a new one ends the waiting of the one before. */
+  readonly #locks = new Map<string, { readonly mutex: Mutex; abort: AbortController }>()
+  /** Checks and writes of all projects: names, addresses and subnets are shared. */
+  readonly #writing = new Mutex()
+  readonly #slots = new Semaphore(concurrency)
+
+  constructor(options: ProjectsOptions) {
+    this.#options = options
+  }
+
+  /** Makes the project what `spec` says, by its difference to what is there. */
+  apply(spec: ProjectSpec, options: ApplyOptions, report: Report): Promise<void> {
+    return this.#exclusively(spec.name, signal => this.#apply(spec, options, report, signal))
+  }
+
+  /** Another number of replicas for some services. Throws CatalogError for services there are not. */
+  async scale(
+    name: string,
+    replicas: Readonly<Record<string, number>>,
+    options: ApplyOptions,
+    report: Report,
+  ): Promise<void> {
+    const project = this.#require(name)
+    for (const service of Object.keys(replicas)) {
+      if (project.services.some(one => one.name === service)) continue
+      const known = project.services.map(one => one.name).join(', ')
+      throw new CatalogError(
+        'CATALOG_NOT_FOUND',
+        `Project "${name}" has no service "${service}"; it has ${known}`,
+      )
+    }
+    const services = project.services.map(service => {
+      const wanted = replicas[service.name]
+      return wanted === undefined ? service : rescale(service, wanted)
+    })
+    await this.apply({ ...project, services }, options, report)
+  }
+
+  /** Stops and removes everything of the project, dependants first. */
+  async down(name: string, graceMs: number | undefined, report: Report): Promise<void> {
+    const { state } = this.#options
+    const isKnown =
+      state.snapshot.projects.has(name) || containersOf(state.snapshot, name).length > 0
+    if (!isKnown) this.#require(name)
+    await this.#exclusively(name, () => this.#down(name, graceMs, report))
+  }
+
+  /** Goes on with what was acknowledged before the daemon died: containers that never started. */
+  async converge(report: Report): Promise<void> {
+    const { state } = this.#options
+    await Promise.all(
+      [...state.snapshot.projects.values()].map(project =>
+        this.#exclusively(project.name, signal =>
+          this.#start(project, { timeoutMs: 120_000, onlyCreated: true }, report, signal),
+        ),
+      ),
+    )
+    await this.#removeStrayNetworks()
+  }
+
+  async #apply(
+    spec: ProjectSpec,
+    options: ApplyOptions,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const startedAt = performance.now()
+    const { state } = this.#options
+    const { plan, created } = await this.#writing.run(() => this.#declare(spec, options, report))
+    for (const { spec: network } of plan.createNetworks) {
+      report({ kind: 'progress', message: `Network ${network.name} created` })
+    }
+    const replaced = plan.create.flatMap(({ replaces }) => replaces ?? [])
+    const orphans = options.removeOrphans ? plan.orphans : []
+    await this.#removeAll([...replaced, ...plan.remove, ...orphans], undefined, report)
+    await this.#removeStrayNetworks()
+    this.#options.effects.reconcile()
+    const started = await this.#start(
+      spec,
+      { timeoutMs: options.timeoutMs, onlyCreated: false },
+      report,
+      signal,
+    )
+    const changed =
+      plan.createNetworks.length +
+      plan.replaceNetworks.length +
+      created +
+      plan.remove.length +
+      orphans.length +
+      started
+    const running = containersOf(state.snapshot, spec.name).filter(
+      ({ id }) => state.snapshot.statuses.get(id)?.state === 'running',
+    ).length
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
+    const what = `${running} ${running === 1 ? 'container' : 'containers'} running`
+    const message =
+      changed === 0
+        ? `${spec.name}: nothing to change, ${what}`
+        : `${spec.name}: ${what}, in ${seconds} s`
+    report({ kind: 'done', message, changed })
+  }
+
+  /** Plans, leases and writes. Throws before anything is written, and gives the leases back then. */
+  async #declare(
+    spec: ProjectSpec,
+    options: ApplyOptions,
+    report: Report,
+  ): Promise<{ plan: ProjectPlan; created: number }> {
+    const { state, addresses } = this.#options
+    let plan = planProject(state.snapshot, spec)
+    this.#check(spec, plan)
+    if (plan.replaceNetworks.length > 0) {
+      // Resolved once for its refusals alone: after the next line there is no way back.
+      this.#resolveNetworks(spec, plan)
+      await this.#removeReplaced(plan, report)
+      plan = planProject(state.snapshot, spec)
+    }
+    if (plan.orphans.length > 0 && !options.removeOrphans) {
+      const names = plan.orphans.map(({ name }) => name).join(', ')
+      report({
+        kind: 'warning',
+        message: `${names}: not in the file any more; --remove-orphans removes them`,
+      })
+    }
+    const networks = this.#resolveNetworks(spec, plan)
+    const draft = addresses.draft()
+    try {
+      const find = networkFinder(state.snapshot, networks)
+      const containers = this.#buildContainers(spec, plan, find, draft)
+      const goners = [
+        ...plan.create.flatMap(({ replaces }) => replaces ?? []),
+        ...plan.remove,
+        ...(options.removeOrphans ? plan.orphans : []),
+      ]
+      await state.declare(
+        [
+          ...networks.map((network): Change => ({ op: 'put-network', network })),
+          ...goners.map((container): Change => removal(container)),
+          ...containers.flatMap(declaration),
+          { op: 'put-project', project: spec },
+        ],
+        addresses.cursors(draft.networkIds),
+      )
+      return { plan, created: containers.length }
+    } catch (error) {
+      draft.rollback()
+      for (const network of networks) addresses.forget(network.id)
+      throw error
+    }
+  }
+
+  /** What the catalog refuses: names that others have, networks that are not there. */
+  #check(spec: ProjectSpec, plan: ProjectPlan): void {
+    const { snapshot } = this.#options.state
+    checkEntityName('project', spec.name)
+    for (const { spec: network, isExternal } of spec.networks) {
+      const found = [...snapshot.networks.values()].find(({ name }) => name === network.name)
+      if (isExternal && found === undefined) {
+        throw new CatalogError(
+          'CATALOG_NOT_FOUND',
+          `Network "${network.name}" is external and not there; \`portolan network create ${network.name}\` makes it`,
+        )
+      }
+      if (!isExternal && found !== undefined && found.project !== spec.name) {
+        throw new CatalogError(
+          'CATALOG_NAME_IN_USE',
+          `Network "${network.name}" is there and not of project "${spec.name}"; declare it external or give it another name`,
+        )
+      }
+    }
+    const replaced = new Set(plan.create.flatMap(({ replaces }) => replaces?.id ?? []))
+    const names = new Map([...snapshot.containers.values()].map(one => [one.name, one]))
+    for (const { name } of plan.create) {
+      checkEntityName('container', name)
+      const holder = names.get(name)
+      if (holder === undefined || replaced.has(holder.id)) continue
+      if (holder.desired === 'removed') continue
+      throw new CatalogError(
+        'CATALOG_NAME_IN_USE',
+        `Container name "${name}" is taken by ${describeOwner(holder)}; rename or remove that one`,
+      )
+    }
+  }
+
+  #resolveNetworks(spec: ProjectSpec, plan: ProjectPlan): Network[] {
+    const except = new Set(plan.replaceNetworks.map(({ old }) => old.id))
+    const resolved: Network[] = []
+    const wanted = [...plan.createNetworks, ...plan.replaceNetworks.map(({ network }) => network)]
+    for (const { spec: network, key } of wanted) {
+      const project = { name: spec.name, key }
+      resolved.push(this.#options.networks.resolve(network, { project, also: resolved, except }))
+    }
+    return resolved
+  }
+
+  #buildContainers(
+    spec: ProjectSpec,
+    plan: ProjectPlan,
+    find: (name: string) => Network,
+    draft: AddressDraft,
+  ): Container[] {
+    const built: Container[] = []
+    // Owners of sandboxes come before those that share them: services are in dependency order.
+    for (const replica of plan.create) {
+      const others = [...plan.keep, ...built]
+      built.push(this.#buildContainer(spec, replica, others, find, draft))
+    }
+    return built
+  }
+
+  #buildContainer(
+    spec: ProjectSpec,
+    replica: PlannedReplica,
+    others: readonly Container[],
+    find: (name: string) => Network,
+    draft: AddressDraft,
+  ): Container {
+    const { service, number, name, digest, replaces } = replica
+    const id = randomBytes(32).toString('hex')
+    const holder = { containerId: id, containerName: name, isOfService: true }
+    const attachments = effectiveAttachments(service)
+    const endpoints = attachments.map((attachment, index): Endpoint => {
+      const network = find(attachment.network)
+      const inherited = replaces?.endpoints.find(({ networkId }) => networkId === network.id)
+      return draft.lease(holder, network, attachment, `eth${index}`, inherited)
+    })
+    const sandboxOf = this.#sandboxOwner(spec, service, number, others)
+    return {
+      id,
+      name,
+      project: spec.name,
+      service: service.name,
+      number,
+      spec: service.container,
+      attachments,
+      ports: service.ports,
+      digest,
+      endpoints,
+      ...(sandboxOf !== undefined && { sandboxOf }),
+      desired: 'running',
+      createdAt: new Date().toISOString(),
+    }
+  }
+
+  #sandboxOwner(
+    spec: ProjectSpec,
+    service: ServiceSpec,
+    number: number,
+    others: readonly Container[],
+  ): string | undefined {
+    const mode = service.container.networkMode
+    if (mode.kind === 'container') {
+      return requireContainer(this.#options.state.snapshot, mode.container).id
+    }
+    if (mode.kind !== 'service') return undefined
+    const replicas = others.filter(one => one.project === spec.name && one.service === mode.service)
+    const owner = replicas.find(one => one.number === number) ?? replicas[0]
+    if (owner !== undefined) return owner.id
+    throw new CatalogError(
+      'CATALOG_REFUSED',
+      `Service "${service.name}" shares the network of "${mode.service}", which has no replica`,
+    )
+  }
+
+  /** Starts what does not run, in the order of dependencies. Returns how many were started. */
+  async #start(
+    spec: ProjectSpec,
+    options: { readonly timeoutMs: number; readonly onlyCreated: boolean },
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { state, supervisor } = this.#options
+    const failures: string[] = []
+    let started = 0
+    const start = async (container: Container): Promise<void> => {
+      const status = state.snapshot.statuses.get(container.id)
+      const isDue = options.onlyCreated ? status?.state === 'created' : status?.state !== 'running'
+      // A replica that ended well and is not to restart has done its work.
+      const isDone = status?.state === 'exited' && status.exitCode === 0 && !status.failure
+      if (!isDue || isDone || container.desired !== 'running') return
+      try {
+        await this.#slots.run(() => supervisor.start(container))
+        started++
+        report({ kind: 'progress', message: describeStart(state.snapshot, container) })
+      } catch (error) {
+        failures.push(errorMessage(error))
+      }
+    }
+    failures.push(
+      ...(await startProject({
+        spec,
+        catalog: state.catalog,
+        start,
+        timeoutMs: options.timeoutMs,
+        signal,
+      })),
+    )
+    const [first, ...more] = failures
+    if (first === undefined) return started
+    const others = more.length === 0 ? '' : ` (and ${more.length} more)`
+    throw new ProjectError('PROJECT_FAILED', `${first}${others}`)
+  }
+
+  async #down(name: string, graceMs: number | undefined, report: Report): Promise<void> {
+    const { state } = this.#options
+    const project = state.snapshot.projects.get(name)
+    const containers = containersOf(state.snapshot, name)
+    await this.#writing.run(() =>
+      state.declare([
+        ...containers.map(container => removal(container)),
+        { op: 'remove-project', name },
+      ]),
+    )
+    // Dependants first: who needs a service is gone before the service goes.
+    const order = (project?.services ?? []).map(service => service.name).reverse()
+    const rank = (container: Container): number => order.indexOf(container.service ?? '')
+    const waves = new Map<number, Container[]>()
+    for (const container of containers) {
+      const wave = project && hasDependencies(project) ? rank(container) : 0
+      waves.set(wave, [...(waves.get(wave) ?? []), container])
+    }
+    for (const [, wave] of [...waves].sort(([a], [b]) => a - b)) {
+      await this.#removeAll(wave, graceMs, report)
+    }
+    const networks = await this.#removeStrayNetworks()
+    for (const network of networks) {
+      report({ kind: 'progress', message: `Network ${network} removed` })
+    }
+    const what = `${containers.length} containers and ${networks.length} networks removed`
+    report({
+      kind: 'done',
+      message: `${name}: ${what}`,
+      changed: containers.length + networks.length,
+    })
+  }
+
+  async #removeAll(
+    containers: readonly Container[],
+    graceMs: number | undefined,
+    report: Report,
+  ): Promise<void> {
+    await Promise.all(
+      containers.map(container =>
+        this.#slots.run(async () => {
+          await this.#options.supervisor.remove(container, graceMs)
+          report({ kind: 'progress', message: `Container ${container.name} removed` })
+        }),
+      ),
+    )
+  }
+
+  /** A changed network goes with everything on it, before it is made anew. */
+  async #removeReplaced(plan: ProjectPlan, report: Report): Promise<void> {
+    const { state, networks } = this.#options
+    for (const { old } of plan.replaceNetworks) {
+      const members = membersOf(state.snapshot, old)
+      const foreign = members.find(({ project }) => project !== old.project)
+      if (foreign !== undefined) {
+        throw new CatalogError(
+          'CATALOG_IN_USE',
+          `Network "${old.name}" has to be made anew and ${describeOwner(foreign)} is on it; disconnect it first`,
+        )
+      }
+      await state.declare(members.map(container => removal(container)))
+      await this.#removeAll(members, undefined, report)
+      await networks.remove(old)
+      report({ kind: 'progress', message: `Network ${old.name} removed, its declaration changed` })
+    }
+  }
+
+  /** Networks whose project declares them no more. Returns their names. */
+  async #removeStrayNetworks(): Promise<string[]> {
+    const { state, networks } = this.#options
+    const isDeclared = ({ project, name }: Network): boolean =>
+      project === undefined ||
+      state.snapshot.projects.get(project)?.networks.some(({ spec }) => spec.name === name) === true
+    const stray = [...state.snapshot.networks.values()].filter(
+      network => !isDeclared(network) && membersOf(state.snapshot, network).length === 0,
+    )
+    for (const network of stray) await networks.remove(network)
+    return stray.map(({ name }) => name)
+  }
+
+  #require(name: string): ProjectSpec {
+    const project = this.#options.state.snapshot.projects.get(name)
+    if (project !== undefined) return project
+    const known = [...this.#options.state.snapshot.projects.keys()]
+    const what = known.length === 0 ? 'none is up' : `up: ${known.join(', ')}`
+    throw new ProjectError('PROJECT_NOT_FOUND', `There is no project "${name}"; ${what}`)
+  }
+
+  async #exclusively<T>(name: string, body: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const lock = this.#locks.get(name) ?? { mutex: new Mutex(), abort: new AbortController() }
+    this.#locks.set(name, lock)
+    lock.abort.abort()
+    lock.abort = new AbortController()
+    const { signal } = lock.abort
+    return lock.mutex.run(() => body(signal))
+  }
+}
+
+/** A service on no network of its own may still be on the default bridge. */
+function effectiveAttachments(service: ServiceSpec): readonly Attachment[] {
+  return service.container.networkMode.kind === 'networks' ? service.attachments : []
+}
+
+function rescale(service: ServiceSpec, replicas: number): ServiceSpec {
+  if (replicas > 1 && service.containerName !== undefined) {
+    throw new CatalogError(
+      'CATALOG_REFUSED',
+      `Service "${service.name}" has the container_name "${service.containerName}" and can have one replica only`,
+    )
+  }
+  const fixed = service.attachments.find(({ ipv4, ipv6 }) => ipv4 ?? ipv6)
+  if (replicas > 1 && fixed !== undefined) {
+    throw new CatalogError(
+      'CATALOG_REFUSED',
+      `Service "${service.name}" has the static address ${fixed.ipv4 ?? fixed.ipv6} on "${fixed.network}" and can have one replica only`,
+    )
+  }
+  return { ...service, replicas }
+}
+
+function networkFinder(
+  snapshot: Snapshot,
+  fresh: readonly Network[],
+): (name: string) => Network {
+  return name => {
+    const network = fresh.find(one => one.name === name) ?? findNetwork(snapshot, name)
+    if (network !== undefined) return network
+    throw new CatalogError('CATALOG_NOT_FOUND', `There is no network "${name}"`)
+  }
+}
+
+function removal(container: Container): Change {
+  return { op: 'put-container', container: { ...container, desired: 'removed' } }
+}
+
+function declaration(container: Container): Change[] {
+  const status = initialStatus(container.id, container.spec.healthcheck !== undefined)
+  return [
+    { op: 'put-container', container },
+    { op: 'put-status', status },
+  ]
+}
+
+function hasDependencies(project: ProjectSpec): boolean {
+  return project.services.some(({ dependsOn }) => dependsOn.length > 0)
+}
+
+function describeOwner({ name, project }: Container): string {
+  return project === undefined ? `container "${name}"` : `"${name}" of project "${project}"`
+}
+
+function describeStart(snapshot: Snapshot, container: Container): string {
+  const where = container.endpoints.map(({ networkId, ipv4, ipv6 }) => {
+    const addresses = [ipv4, ipv6].flatMap(cidr => cidr?.split('/')[0] ?? [])
+    return `${snapshot.networks.get(networkId)?.name ?? networkId} ${addresses.join(' ')}`
+  })
+  return `Container ${container.name} started${where.length > 0 ? `: ${where.join(', ')}` : ''}`
+}

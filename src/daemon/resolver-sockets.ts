@@ -1,0 +1,104 @@
+/**
+ * The resolver's place in a sandbox: sockets at 127.0.0.11 on high ports, and our own nftables table
+ * that leads port 53 to them, so that the container keeps port 53 for itself (spec: moby's resolver).
+ */
+
+import type { Logger } from '../base/log.js'
+import { errorMessage } from '../base/error.js'
+import { openNftMonitor } from '../kernel/monitor.js'
+import { runInNetns, type Netns } from '../kernel/netns.js'
+import { listTables, runNft } from '../kernel/nft.js'
+import { openTcpListener, openUdpSocket } from '../kernel/socket.js'
+import type { Poller } from '../runtime/index.js'
+
+/** Docker's address for it, which programs and images know. */
+export const resolverAddress = '127.0.0.11'
+/** Tried first, so that a restarted daemon finds the flows of the last one at the same port. */
+const preferredPort = 35353
+const tableName = 'portolan_dns'
+/** A burst of queries waits here while the daemon is busy; the kernel's default holds about 270. */
+const receiveBufferBytes = 1 << 20
+const backlog = 512
+
+export interface ResolverSockets {
+  readonly udpFd: number
+  readonly tcpFd: number
+  readonly udpPort: number
+  readonly tcpPort: number
+}
+
+export interface RuleWatch {
+  close(): void
+}
+
+export function openResolverSockets(netns: Netns): ResolverSockets {
+  return runInNetns(netns, () => {
+    const udp = firstFree(port => openUdpSocket({ address: resolverAddress, port, receiveBufferBytes }))
+    const tcp = firstFree(port => openTcpListener({ address: resolverAddress, port, backlog }))
+    return { udpFd: udp.fd, udpPort: udp.port, tcpFd: tcp.fd, tcpPort: tcp.port }
+  })
+}
+
+/** Puts the rules in, and puts them in again within moments when somebody flushes them. */
+export function watchResolverRules(options: {
+  readonly netns: Netns
+  readonly udpPort: number
+  readonly tcpPort: number
+  readonly poller: Poller
+  readonly logger: Logger
+}): RuleWatch {
+  const { netns, udpPort, tcpPort, poller, logger } = options
+  const install = (): void => runInNetns(netns, () => runNft(composeRules(udpPort, tcpPort)))
+  install()
+  const monitor = runInNetns(netns, () => openNftMonitor())
+  let isClosed = false
+  const check = (): void => {
+    monitor.read()
+    if (isClosed) return
+    try {
+      const isThere = runInNetns(netns, () => listTables()).some(({ name }) => name === tableName)
+      if (isThere) return
+      install()
+      logger.warn({}, `Somebody flushed the table ip ${tableName} of a sandbox; it is back`)
+    } catch (error) {
+      logger.error({}, `Cannot restore the rules of a sandbox: ${errorMessage(error)}`)
+    }
+  }
+  poller.add(monitor.fd, check)
+  return {
+    close() {
+      isClosed = true
+      poller.remove(monitor.fd)
+      monitor.close()
+    },
+  }
+}
+
+/** One transaction: whatever was there of ours is replaced. */
+export function composeRules(udpPort: number, tcpPort: number): string {
+  return `
+table ip ${tableName} { }
+delete table ip ${tableName}
+table ip ${tableName} {
+  chain to_resolver {
+    type nat hook output priority -100; policy accept;
+    ip daddr ${resolverAddress} udp dport 53 dnat to ${resolverAddress}:${udpPort}
+    ip daddr ${resolverAddress} tcp dport 53 dnat to ${resolverAddress}:${tcpPort}
+  }
+  chain from_resolver {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr ${resolverAddress} udp sport ${udpPort} snat to :53
+    ip saddr ${resolverAddress} tcp sport ${tcpPort} snat to :53
+  }
+}
+`
+}
+
+function firstFree<T>(open: (port: number) => T): T {
+  try {
+    return open(preferredPort)
+  } catch {
+    // The container has it; any other will do.
+    return open(0)
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * Sandboxes of containers: the network namespace, its links, its resolver's sockets and rules, and the
+ * /etc files that go with them. Opened, adopted, changed while they run, closed without a trace.
+ */
+
+import { createSocket } from 'node:dgram'
+import { Socket } from 'node:net'
+import { join } from 'node:path'
+import { errorMessage } from '../base/error.js'
+import type { Logger } from '../base/log.js'
+import type { Container } from '../catalog/container.js'
+import type { SocketSpace } from '../../resolver/forward/policy.js'
+import type { Resolver } from '../../resolver/index.js'
+import type { BridgeDriver } from '../drivers/bridge.js'
+import { closeNetns, createNetns, openNetns, runInNetns, type Netns } from '../kernel/netns.js'
+import { unboundTcp, unboundUdp } from '../kernel/socket.js'
+import { planSandbox } from '../plan/sandbox.js'
+import { rewriteFile, type ContainerFiles, type Poller } from '../runtime/index.js'
+import type { HostResolver } from './host-resolver.js'
+import { composeFiles, type SandboxFiles } from './files.js'
+import type { Names } from './names.js'
+import { openResolverSockets, watchResolverRules, type RuleWatch } from './resolver-sockets.js'
+import type { State } from './state.js'
+
+/** A sandbox as a process is started in it. */
+export interface OpenSandbox {
+  /** Absent: the host's own network stack. */
+  readonly netns?: Netns
+  readonly hostname?: string
+  readonly files: ContainerFiles
+}
+
+export interface SandboxesOptions {
+  readonly state: State
+  readonly names: Names
+  readonly resolver: Resolver
+  readonly driver: BridgeDriver
+  readonly hostResolver: HostResolver
+  readonly poller: Poller
+  readonly logger: Logger
+}
+
+/** An own sandbox: what has to be undone. */
+interface Own extends OpenSandbox {
+  readonly directory: string
+  readonly netns: Netns
+  rules?: RuleWatch
+}
+
+export class Sandboxes {
+  readonly #options: SandboxesOptions
+  readonly #own = new Map<string, Own>()
+
+  constructor(options: SandboxesOptions) {
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#own.size
+  }
+
+  /** The sandbox for a start: made, or as it still is from the run before. */
+  async open(container: Container, directory: string): Promise<OpenSandbox> {
+    const existing = this.#own.get(container.id)
+    if (existing !== undefined) return existing
+    const mode = container.spec.networkMode.kind
+    if (mode === 'host') {
+      const files = this.#writeFiles(container, directory, true)
+      return { files, ...hostnameOf(container) }
+    }
+    if (container.sandboxOf !== undefined) return this.#shared(container)
+    return this.#create(container, directory, createNetns(), true)
+  }
+
+  /** The sandbox of a container that an earlier daemon started. */
+  async adopt(container: Container, directory: string, initPid: number): Promise<void> {
+    const isOwn = container.spec.networkMode.kind !== 'host' && container.sandboxOf === undefined
+    if (!isOwn || this.#own.has(container.id)) return
+    await this.#create(container, directory, openNetns(`/proc/${initPid}/ns/net`), false)
+  }
+
+  /** Follows a change of the container's endpoints, or of the host's resolv.conf. */
+  async update(container: Container): Promise<void> {
+    const own = this.#own.get(container.id)
+    if (own === undefined) return
+    this.#reconcileLinks(container, own.netns)
+    await this.#listen(container, own)
+    this.#writeFiles(container, own.directory, false)
+  }
+
+  /** The /etc files of an own sandbox. */
+  filesOf(containerId: string): ContainerFiles | undefined {
+    return this.#own.get(containerId)?.files
+  }
+
+  /** Checks every sandbox against the kernel and mends what differs. */
+  async reconcileAll(): Promise<void> {
+    for (const id of this.#own.keys()) {
+      const container = this.#options.state.snapshot.containers.get(id)
+      if (container !== undefined) await this.update(container)
+    }
+  }
+
+  /** Removes links, rules and sockets. The namespace goes with its last process. */
+  close(containerId: string): void {
+    const own = this.#own.get(containerId)
+    if (own === undefined) return
+    const { names, resolver, driver, state, logger } = this.#options
+    this.#own.delete(containerId)
+    names.removeOutlook(containerId)
+    own.rules?.close()
+    resolver
+      .removeSandbox(containerId)
+      .catch((error: unknown) => logger.warn({ containerId }, errorMessage(error)))
+    const container = state.snapshot.containers.get(containerId)
+    try {
+      driver.removeEndpoints(container?.endpoints.map(({ id }) => id) ?? [])
+    } finally {
+      closeNetns(own.netns)
+    }
+  }
+
+  /** Lets go of every sandbox; they stay as they are for their processes. */
+  async release(): Promise<void> {
+    for (const [id, own] of this.#own) {
+      own.rules?.close()
+      this.#options.names.removeOutlook(id)
+      closeNetns(own.netns)
+    }
+    this.#own.clear()
+  }
+
+  /** Runs `body` in the network namespace of a container, or in the host's for `network_mode: host`. */
+  runIn<T>(container: Container, body: () => T): T {
+    const own = this.#own.get(container.sandboxOf ?? container.id)
+    return own === undefined ? body() : runInNetns(own.netns, body)
+  }
+
+  async #create(
+    container: Container,
+    directory: string,
+    netns: Netns,
+    isFresh: boolean,
+  ): Promise<OpenSandbox> {
+    const files = this.#writeFiles(container, directory, isFresh)
+    const own: Own = { netns, directory, files, ...hostnameOf(container) }
+    this.#own.set(container.id, own)
+    try {
+      this.#reconcileLinks(container, netns)
+      await this.#listen(container, own)
+      return own
+    } catch (error) {
+      this.close(container.id)
+      throw error
+    }
+  }
+
+  #shared(container: Container): OpenSandbox {
+    const { snapshot } = this.#options.state
+    const owner = snapshot.containers.get(container.sandboxOf ?? '')
+    const own = this.#own.get(owner?.id ?? '')
+    if (owner !== undefined && own !== undefined) {
+      return { netns: own.netns, files: own.files, ...hostnameOf(owner) }
+    }
+    if (owner?.spec.networkMode.kind === 'host') {
+      return { files: {}, ...hostnameOf(container) }
+    }
+    throw new Error(
+      `Cannot start "${container.name}": "${owner?.name ?? container.sandboxOf}", whose network it shares, is not running`,
+    )
+  }
+
+  #reconcileLinks(container: Container, netns: Netns): void {
+    const { state, driver } = this.#options
+    const { attached, gateway4, gateway6 } = planSandbox(state.snapshot, container)
+    driver.reconcileSandbox({
+      netns,
+      name: container.name,
+      endpoints: attached,
+      ...(gateway4 && { gateway4: gateway4.endpoint.id }),
+      ...(gateway6 && { gateway6: gateway6.endpoint.id }),
+    })
+  }
+
+  /** A resolver in the sandbox from the first network with names on; it stays while the sandbox does. */
+  async #listen(container: Container, own: Own): Promise<void> {
+    const { state, names, resolver, hostResolver, poller, logger } = this.#options
+    const plan = planSandbox(state.snapshot, container)
+    if (container.spec.networkMode.kind !== 'networks') return
+    const space = sandboxSpace(own.netns)
+    const outlook = hostResolver.outlookOf(container, space)
+    if (own.rules !== undefined) {
+      resolver.setView(container.id, names.setOutlook(state.snapshot, container, outlook))
+      return
+    }
+    if (!plan.hasResolver) return
+    const { udpFd, tcpFd, udpPort, tcpPort } = openResolverSockets(own.netns)
+    const view = names.setOutlook(state.snapshot, container, outlook)
+    await resolver.addSandbox({ id: container.id, view, udpFd, tcpFd })
+    // Rules last: before them a query finds nobody, after them it finds somebody who listens.
+    own.rules = watchResolverRules({ netns: own.netns, udpPort, tcpPort, poller, logger })
+  }
+
+  #writeFiles(container: Container, directory: string, isFresh: boolean): ContainerFiles {
+    const { state, hostResolver } = this.#options
+    const texts: SandboxFiles = composeFiles(state.snapshot, container, hostResolver.current)
+    const files = {
+      resolvConf: join(directory, 'resolv.conf'),
+      hosts: join(directory, 'hosts'),
+      hostname: join(directory, 'hostname'),
+    }
+    rewriteFile(files.resolvConf, texts.resolvConf, isFresh)
+    rewriteFile(files.hosts, texts.hosts, isFresh)
+    rewriteFile(files.hostname, texts.hostname, isFresh)
+    return files
+  }
+}
+
+/** Docker's default hostname is the short id. The host's own stays with `network_mode: host`. */
+function hostnameOf({ id, spec }: Container): { readonly hostname?: string } {
+  if (spec.hostname !== undefined) return { hostname: spec.hostname }
+  return spec.networkMode.kind === 'host' ? {} : { hostname: id.slice(0, 12) }
+}
+
+/** Sockets to upstreams that are asked from inside the sandbox (`dns:`). */
+function sandboxSpace(netns: Netns): SocketSpace {
+  return {
+    udp(family) {
+      const socket = createSocket(family === 6 ? 'udp6' : 'udp4')
+      socket.bind({ fd: runInNetns(netns, () => unboundUdp(family)) })
+      return socket
+    },
+    tcp: family => new Socket({ fd: runInNetns(netns, () => unboundTcp(family)) }),
+  }
+}

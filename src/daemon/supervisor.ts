@@ -1,0 +1,402 @@
+/**
+ * The life of containers: started in their sandboxes, watched, probed, started again by their policy,
+ * stopped, removed, and adopted by the next daemon.
+ *
+ * A container that stops is out of DNS before its process hears of it; one whose process dies is out
+ * in the turn of the event loop in which the kernel tells.
+ */
+
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock, Timer } from '../base/clock.js'
+import { CodedError, errorMessage } from '../base/error.js'
+import type { Logger } from '../base/log.js'
+import { initialStatus, type Container, type ContainerStatus } from '../catalog/container.js'
+import {
+  decideRestart,
+  execInContainer,
+  FIRST_START,
+  HealthMonitor,
+  isAlive,
+  isStartedWithDaemon,
+  killProcess,
+  readExit,
+  readIdentity,
+  repairFiles,
+  startProcess,
+  stopProcess,
+  watchProcess,
+  type Poller,
+  type ProcessExit,
+  type ProcessIdentity,
+  type ProcessWatch,
+  type RestartState,
+} from '../runtime/index.js'
+import type { Addresses } from './addresses.js'
+import type { OpenSandbox, Sandboxes } from './sandboxes.js'
+import type { State } from './state.js'
+
+export class SupervisorError extends CodedError<'CONTAINER_NOT_RUNNING' | 'CONTAINER_NOT_STARTED'> {}
+
+export interface SupervisorOptions {
+  readonly state: State
+  readonly addresses: Addresses
+  readonly sandboxes: Sandboxes
+  readonly poller: Poller
+  readonly clock: Clock
+  readonly logger: Logger
+  /** The directory that holds a directory a container. */
+  readonly directory: string
+}
+
+/** What only this daemon's process knows of a running container. */
+interface Live {
+  readonly identity: ProcessIdentity
+  readonly watch: ProcessWatch
+  readonly monitor?: HealthMonitor
+  /** Clock milliseconds. */
+  readonly startedAt: number
+}
+
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #live = new Map<string, Live>()
+  readonly #restarts = new Map<string, RestartState>()
+  readonly #timers = new Map<string, Timer>()
+  /** Ids whose stop was asked for: their exit is no reason to restart. */
+  readonly #stopping = new Set<string>()
+  #isClosed = false
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+  }
+
+  /** The directory of a container: its /etc files, log, identity and exit code. */
+  directoryOf(id: string): string {
+    return join(this.#options.directory, id)
+  }
+
+  logPathOf(id: string): string {
+    return join(this.directoryOf(id), 'log')
+  }
+
+  identityOf(container: Container): ProcessIdentity {
+    const live = this.#live.get(container.id)
+    if (live !== undefined) return live.identity
+    throw new SupervisorError(
+      'CONTAINER_NOT_RUNNING',
+      `Container "${container.name}" is not running; \`portolan start ${container.name}\` starts it`,
+    )
+  }
+
+  /**
+   * Starts a container that does not run; its record already wants it to. Throws SupervisorError
+   * `CONTAINER_NOT_STARTED` or RuntimeError, and keeps the reason in the status.
+   */
+  async start(container: Container): Promise<void> {
+    const { id } = container
+    if (this.#live.has(id)) return
+    this.#cancelRestart(id)
+    this.#stopping.delete(id)
+    this.#restarts.delete(id)
+    try {
+      await this.#launch(container)
+    } catch (error) {
+      this.#options.sandboxes.close(id)
+      this.#observe(container, {
+        state: 'exited',
+        failure: errorMessage(error),
+        finishedAt: new Date().toISOString(),
+      })
+      throw error
+    }
+  }
+
+  /** Out of DNS, then the stop signal, then SIGKILL; returns when nothing of it is left. */
+  async stop(container: Container, graceMs = container.spec.stopGraceMs): Promise<void> {
+    const { id } = container
+    this.#stopping.add(id)
+    this.#cancelRestart(id)
+    const live = this.#live.get(id)
+    const status = this.#statusOf(container)
+    if (live === undefined) {
+      if (status.state === 'restarting') this.#observe(container, { state: 'exited' })
+      this.#options.sandboxes.close(id)
+      return
+    }
+    live.monitor?.close()
+    this.#observe(container, { state: 'stopping' })
+    const exit = await stopProcess(live.identity, this.#options.poller, {
+      signal: container.spec.stopSignal,
+      graceMs,
+      clock: this.#options.clock,
+    })
+    // The watch may have told already; whoever is second finds nothing left to do.
+    this.#onExit(id, live, exit)
+  }
+
+  /** Stops it, frees its addresses and forgets it. The record says `removed` already. */
+  async remove(container: Container, graceMs?: number): Promise<void> {
+    const { state, addresses } = this.#options
+    await this.stop(container, graceMs)
+    rmSync(this.directoryOf(container.id), { recursive: true, force: true })
+    this.#restarts.delete(container.id)
+    this.#stopping.delete(container.id)
+    await state.declare([{ op: 'remove-container', id: container.id }])
+    addresses.release(container.endpoints)
+  }
+
+  /**
+   * Takes over what an earlier daemon left: living containers are adopted as they are, ends that
+   * nobody saw are acted on, removals are finished. Containers that never started stay `created`.
+   */
+  async recover(): Promise<void> {
+    const containers = [...this.#options.state.snapshot.containers.values()]
+    const owners = containers.filter(({ sandboxOf }) => sandboxOf === undefined)
+    const joiners = containers.filter(({ sandboxOf }) => sandboxOf !== undefined)
+    for (const container of [...owners, ...joiners]) {
+      try {
+        await this.#recoverOne(container)
+      } catch (error) {
+        this.#options.logger.error(
+          { container: container.name },
+          `Cannot adopt "${container.name}": ${errorMessage(error)}`,
+        )
+      }
+    }
+    await Promise.all(
+      containers.filter(({ desired }) => desired === 'removed').map(one => this.remove(one)),
+    )
+    await this.#sweepDirectories()
+  }
+
+  /** Puts /etc files back that a rename on the host took from under running containers. */
+  repairFiles(): void {
+    for (const [id, { identity }] of this.#live) {
+      const files = this.#options.sandboxes.filesOf(id)
+      if (files === undefined) continue
+      try {
+        repairFiles(identity, files)
+      } catch (error) {
+        this.#options.logger.warn({ container: identity.name }, errorMessage(error))
+      }
+    }
+  }
+
+  /** Lets go of everything; containers go on running. */
+  close(): void {
+    this.#isClosed = true
+    for (const { watch, monitor } of this.#live.values()) {
+      watch.stop()
+      monitor?.close()
+    }
+    for (const timer of this.#timers.values()) timer.cancel()
+  }
+
+  async #launch(container: Container): Promise<void> {
+    const { sandboxes, clock } = this.#options
+    const { id, spec } = container
+    const directory = this.directoryOf(id)
+    mkdirSync(directory, { recursive: true, mode: 0o755 })
+    const sandbox = await sandboxes.open(container, directory)
+    const identity = await startProcess({
+      name: container.name,
+      runDir: directory,
+      ...(sandbox.netns && { netns: sandbox.netns }),
+      argv: spec.argv,
+      env: environmentOf(container, sandbox),
+      ...(spec.workingDirectory !== undefined && { workingDirectory: spec.workingDirectory }),
+      ...(sandbox.hostname !== undefined && { hostname: sandbox.hostname }),
+      ...(spec.domainname !== undefined && { domainname: spec.domainname }),
+      files: sandbox.files,
+      logPath: this.logPathOf(id),
+    })
+    this.#follow(container, identity, clock.now())
+  }
+
+  /** From here on the container is alive for this daemon. */
+  #follow(container: Container, identity: ProcessIdentity, startedAt: number): void {
+    const { poller } = this.#options
+    const status = this.#statusOf(container)
+    const hasCheck = container.spec.healthcheck !== undefined
+    const isAdopted = status.state === 'running' && status.process?.initPid === identity.initPid
+    const { exitCode: _exitCode, failure: _failure, finishedAt: _finishedAt, ...rest } = status
+    const next: ContainerStatus = isAdopted
+      ? status
+      : {
+          ...rest,
+          ...initialStatus(container.id, hasCheck),
+          restartCount: status.restartCount,
+          state: 'running',
+          process: identity,
+          startedAt: new Date().toISOString(),
+        }
+    const live: Live = {
+      identity,
+      startedAt,
+      watch: watchProcess(identity, poller, exit => this.#onExit(container.id, live, exit)),
+      ...this.#monitor(container, identity, next),
+    }
+    this.#live.set(container.id, live)
+    this.#options.state.observe(next)
+  }
+
+  #monitor(
+    container: Container,
+    identity: ProcessIdentity,
+    status: ContainerStatus,
+  ): { readonly monitor?: HealthMonitor } {
+    const check = container.spec.healthcheck
+    if (check === undefined) return {}
+    const { clock } = this.#options
+    const env = environmentOf(container, undefined)
+    const known = status.health === 'none' ? 'starting' : status.health
+    const monitor = new HealthMonitor({
+      check: { ...check, command: check.argv },
+      clock,
+      probe: (command, timeoutMs) => execInContainer(identity, command, { env, timeoutMs }),
+      onResult: ({ status: health }, before) => {
+        if (health === before.status) return
+        const current = this.#options.state.snapshot.containers.get(container.id)
+        if (current === undefined) return
+        const isHealthy = health === 'healthy'
+        this.#observe(current, { health, ...(isHealthy && { hasBeenHealthy: true }) })
+      },
+      known: {
+        health: { status: known, failingStreak: 0, results: [] },
+        runningForMs: status.startedAt === undefined ? 0 : Date.now() - Date.parse(status.startedAt),
+      },
+    })
+    return { monitor }
+  }
+
+  /** A process ended. Called by its watch and by the stop that waits for it; acts once. */
+  #onExit(id: string, live: Live, exit: ProcessExit): void {
+    if (this.#live.get(id) !== live) return
+    this.#live.delete(id)
+    live.watch.stop()
+    live.monitor?.close()
+    const container = this.#options.state.snapshot.containers.get(id)
+    if (container === undefined) return
+    this.#afterExit(container, exit, this.#options.clock.now() - live.startedAt)
+  }
+
+  #afterExit(container: Container, exit: ProcessExit, ranForMs: number): void {
+    const { id } = container
+    const wasStopped = this.#stopping.has(id) || container.desired !== 'running'
+    const decision = decideRestart(
+      restartPolicyOf(container),
+      this.#restarts.get(id) ?? FIRST_START,
+      { exitCode: exit.code, ranForMs, wasStopped },
+    )
+    const status = this.#statusOf(container)
+    const { process: _process, ...rest } = status
+    const willRestart = decision.kind === 'restart'
+    this.#options.state.observe({
+      ...rest,
+      state: willRestart ? 'restarting' : 'exited',
+      health: status.health === 'none' ? 'none' : 'starting',
+      hasBeenHealthy: false,
+      exitCode: exit.code,
+      restartCount: willRestart ? decision.state.restartCount : status.restartCount,
+      finishedAt: new Date().toISOString(),
+    })
+    if (decision.kind === 'stay') {
+      this.#options.sandboxes.close(id)
+      return
+    }
+    this.#restarts.set(id, decision.state)
+    this.#scheduleRestart(id, decision.delayMs)
+  }
+
+  #scheduleRestart(id: string, delayMs: number): void {
+    const timer = this.#options.clock.after(delayMs, () => {
+      this.#timers.delete(id)
+      const container = this.#options.state.snapshot.containers.get(id)
+      if (container === undefined || this.#isClosed) return
+      this.#launch(container).catch((error: unknown) => {
+        this.#options.logger.warn({ container: container.name }, errorMessage(error))
+        this.#observe(container, { failure: errorMessage(error) })
+        this.#afterExit(container, { code: 127, isRecorded: false }, 0)
+      })
+    })
+    this.#timers.set(id, timer)
+  }
+
+  #cancelRestart(id: string): void {
+    this.#timers.get(id)?.cancel()
+    this.#timers.delete(id)
+  }
+
+  async #recoverOne(container: Container): Promise<void> {
+    const { sandboxes, clock } = this.#options
+    const status = this.#statusOf(container)
+    const directory = this.directoryOf(container.id)
+    // On disk before the app runs, so newer than the status where the daemon died in between.
+    const identity = readIdentity(directory) ?? status.process
+    if (identity !== undefined && isAlive(identity)) {
+      await sandboxes.adopt(container, directory, identity.initPid)
+      const ranForMs = status.startedAt === undefined ? 0 : Date.now() - Date.parse(status.startedAt)
+      this.#follow(container, identity, clock.now() - ranForMs)
+      return
+    }
+    if (container.desired !== 'running' || status.state === 'created') return
+    if (status.state === 'exited') {
+      const isWanted = isStartedWithDaemon(restartPolicyOf(container), false)
+      if (isWanted && status.exitCode === undefined) this.#scheduleRestart(container.id, 0)
+      return
+    }
+    const exit = identity === undefined ? unknownExit : readExit(directory)
+    this.#afterExit(container, exit, 0)
+  }
+
+  /** Directories of containers that nobody knows: a crash between the start and the record. */
+  async #sweepDirectories(): Promise<void> {
+    const { state, directory, poller, logger } = this.#options
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    for (const id of readdirSync(directory)) {
+      if (state.snapshot.containers.has(id)) continue
+      const identity = readIdentity(this.directoryOf(id))
+      if (identity !== undefined && isAlive(identity)) {
+        logger.warn({ id }, `Ending "${identity.name}": it runs and no record knows it`)
+        await killProcess(identity, poller)
+      }
+      rmSync(this.directoryOf(id), { recursive: true, force: true })
+    }
+  }
+
+  #statusOf(container: Container): ContainerStatus {
+    const known = this.#options.state.snapshot.statuses.get(container.id)
+    return known ?? initialStatus(container.id, container.spec.healthcheck !== undefined)
+  }
+
+  #observe(container: Container, change: Partial<ContainerStatus>): void {
+    this.#options.state.observe({ ...this.#statusOf(container), ...change })
+  }
+}
+
+const unknownExit: ProcessExit = { code: 137, isRecorded: false }
+
+function restartPolicyOf({ spec: { restart } }: Container): Parameters<typeof decideRestart>[0] {
+  if (restart.condition !== 'on-failure') return { kind: restart.condition }
+  const { maxRetries } = restart
+  return maxRetries === undefined
+    ? { kind: 'on-failure' }
+    : { kind: 'on-failure', maximumRetries: maxRetries }
+}
+
+/** What the command gets: what was declared, and what every program expects. */
+export function environmentOf(
+  { spec }: Container,
+  sandbox: OpenSandbox | undefined,
+): Record<string, string> {
+  const hostname = sandbox?.hostname
+  return {
+    PATH: defaultPath,
+    HOME: '/root',
+    ...(hostname !== undefined && { HOSTNAME: hostname }),
+    ...spec.environment,
+  }
+}

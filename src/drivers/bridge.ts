@@ -1,0 +1,321 @@
+/**
+ * The bridge driver: one Linux bridge a network, a veth pair an endpoint, one nftables table for all.
+ *
+ * Ours is what carries our mark in its ifalias; nothing else is ever touched. Every method compares
+ * what the kernel has with what is wanted and writes only the difference, so calling one twice writes
+ * nothing the second time, and a daemon that comes up adopts what the last one left.
+ */
+
+import { readdirSync } from 'node:fs'
+import type { Endpoint } from '../catalog/endpoint.js'
+import type { Network, NetworkSpec } from '../catalog/network.js'
+import { runInNetns, type Netns } from '../kernel/netns.js'
+import { listTables, runNft } from '../kernel/nft.js'
+import {
+  addAddress,
+  addDefaultRoute,
+  createBridge,
+  createVeth,
+  getLink,
+  listAddresses,
+  listLinks,
+  listRoutes,
+  removeAddress,
+  removeDefaultRoute,
+  removeLink,
+  setPortIsolated,
+  updateLink,
+  type Link,
+} from '../kernel/rtnetlink.js'
+import { readSysctl, writeSysctl } from '../kernel/sysctl.js'
+import { parseBridgeOptions } from './bridge-options.js'
+import { DriverError } from './error.js'
+import { composeHostRules, type RuledNetwork } from './host-rules.js'
+import { bridgeNames, vethNames } from './link-name.js'
+
+export interface SandboxLinks {
+  readonly netns: Netns
+  /** The container's name, for the names of links. */
+  readonly name: string
+  readonly endpoints: readonly { readonly endpoint: Endpoint; readonly network: Network }[]
+  /** Ids of the endpoints whose gateways are the default routes. */
+  readonly gateway4?: string
+  readonly gateway6?: string
+}
+
+interface Bridge {
+  readonly name: string
+  readonly index: number
+}
+
+interface Veth {
+  readonly name: string
+  /** The sandbox it leads to, once that is known. */
+  readonly netnsId?: string
+}
+
+export class BridgeDriver {
+  readonly #instance: string
+  readonly #table: string
+  readonly #bridges = new Map<string, Bridge>()
+  readonly #veths = new Map<string, Veth>()
+  #rules = ''
+
+  /** `instance` marks what is ours; `table` is our nftables table in the host's namespace. */
+  constructor(options: { readonly instance: string; readonly table: string }) {
+    this.#instance = options.instance
+    this.#table = options.table
+    for (const { name, alias } of listLinks()) {
+      const [kind, id] = this.#parseMark(alias)
+      if (kind === 'endpoint' && id !== undefined) this.#veths.set(id, { name })
+    }
+  }
+
+  /** Throws DriverError for options that cannot be honoured. */
+  check(spec: NetworkSpec): void {
+    if (spec.driver === 'bridge') parseBridgeOptions(spec)
+  }
+
+  bridgeOf(networkId: string): string | undefined {
+    return this.#bridges.get(networkId)?.name
+  }
+
+  /**
+   * Makes bridges and host rules match `networks`, which is all of them; bridges of ours that are not
+   * listed go. Throws KernelError, and DriverError `DRIVER_NAME_IN_USE`.
+   */
+  reconcileNetworks(networks: readonly Network[]): void {
+    const wanted = networks.filter(({ driver }) => driver === 'bridge')
+    const ids = new Set(wanted.map(({ id }) => id))
+    for (const { alias, index } of listLinks()) {
+      const [kind, id] = this.#parseMark(alias)
+      if (kind === 'network' && id !== undefined && !ids.has(id)) removeLink(index)
+    }
+    for (const id of this.#bridges.keys()) if (!ids.has(id)) this.#bridges.delete(id)
+    for (const network of wanted) this.#reconcileBridge(network)
+    if (wanted.some(({ isInternal }) => !isInternal)) enableForwarding(wanted)
+    this.#reconcileRules(wanted)
+  }
+
+  /** Makes the links, addresses and default routes of one sandbox match. Throws KernelError. */
+  reconcileSandbox(sandbox: SandboxLinks): void {
+    const wanted = new Set(sandbox.endpoints.map(({ endpoint }) => endpoint.id))
+    for (const [id, { netnsId }] of this.#veths) {
+      if (netnsId === sandbox.netns.id && !wanted.has(id)) this.removeEndpoints([id])
+    }
+    for (const { endpoint, network } of sandbox.endpoints) {
+      this.#reconcileVeth(sandbox, endpoint, network)
+    }
+    runInNetns(sandbox.netns, () => {
+      for (const { endpoint, network } of sandbox.endpoints) reconcileInside(endpoint, network)
+      reconcileDefaultRoutes(sandbox)
+    })
+  }
+
+  /** Removes the links of endpoints. Those that have none are no error. */
+  removeEndpoints(endpointIds: readonly string[]): void {
+    for (const id of endpointIds) {
+      const veth = this.#veths.get(id)
+      if (veth === undefined) continue
+      const link = getLink(veth.name)
+      if (link?.alias === this.#mark('endpoint', id)) removeLink(link.index)
+      this.#veths.delete(id)
+    }
+  }
+
+  /** Removes links of ours whose endpoint is not among `endpointIds`, as a crash may leave them. */
+  sweep(endpointIds: ReadonlySet<string>): void {
+    const stale = [...this.#veths.keys()].filter(id => !endpointIds.has(id))
+    this.removeEndpoints(stale)
+  }
+
+  #reconcileBridge(network: Network): void {
+    const options = parseBridgeOptions(network)
+    const link = this.#findBridge(network) ?? this.#createBridge(network)
+    this.#bridges.set(network.id, { name: link.name, index: link.index })
+    const alias = this.#mark('network', network.id)
+    if (link.alias !== alias || link.mtu !== options.mtu) {
+      updateLink(link.index, { alias, mtu: options.mtu })
+    }
+    const prefix = `net.ipv6.conf.${link.name}`
+    writeOptional(`${prefix}.disable_ipv6`, network.hasIpv6 ? '0' : '1')
+    writeOptional(`${prefix}.accept_ra`, '0')
+    reconcileAddresses(link.index, network.subnets.flatMap(gatewayCidr))
+    if (!link.isUp) updateLink(link.index, { isUp: true })
+  }
+
+  #findBridge(network: Network): Link | undefined {
+    const known = this.#bridges.get(network.id)
+    const names = known === undefined ? this.#namesOf(network) : [known.name]
+    const mark = this.#mark('network', network.id)
+    return names.map(getLink).find(link => link?.alias === mark)
+  }
+
+  #createBridge(network: Network): Link {
+    for (const name of this.#namesOf(network)) {
+      if (getLink(name) !== undefined) continue
+      createBridge(name)
+      const link = getLink(name)
+      if (link !== undefined) return link
+    }
+    throw new DriverError(
+      'DRIVER_NAME_IN_USE',
+      `Cannot make a bridge for network "${network.name}": somebody else's link has the name ${this.#namesOf(network).join(', ')}`,
+    )
+  }
+
+  #namesOf(network: Network): readonly string[] {
+    const { linkName } = parseBridgeOptions(network)
+    return linkName === undefined ? bridgeNames(network) : [linkName]
+  }
+
+  #reconcileVeth(sandbox: SandboxLinks, endpoint: Endpoint, network: Network): void {
+    const bridge = this.#bridges.get(network.id)
+    if (bridge === undefined) {
+      throw new DriverError(
+        'DRIVER_NETWORK_MISSING',
+        `Cannot attach "${sandbox.name}": network "${network.name}" has no bridge`,
+      )
+    }
+    const { mtu, isOpen } = parseBridgeOptions(network)
+    const existing = this.#findVeth(endpoint.id)
+    const link = existing ?? this.#createVeth(sandbox, endpoint, bridge, mtu)
+    this.#veths.set(endpoint.id, { name: link.name, netnsId: sandbox.netns.id })
+    if (existing !== undefined) {
+      const isRight = link.master === bridge.index && link.isUp && link.mtu === mtu
+      if (!isRight) updateLink(link.index, { master: bridge.index, isUp: true, mtu })
+      if (link.master === bridge.index) return
+    }
+    if (!isOpen) setPortIsolated(link.index, true)
+  }
+
+  #findVeth(endpointId: string): Link | undefined {
+    const name = this.#veths.get(endpointId)?.name
+    const link = name === undefined ? undefined : getLink(name)
+    return link?.alias === this.#mark('endpoint', endpointId) ? link : undefined
+  }
+
+  #createVeth(sandbox: SandboxLinks, endpoint: Endpoint, bridge: Bridge, mtu: number): Link {
+    for (const name of vethNames(sandbox.name, endpoint.id)) {
+      if (getLink(name) !== undefined) continue
+      const peer = { name: endpoint.interfaceName, mac: endpoint.mac, mtu }
+      createVeth({ name, mtu, master: bridge.index, isUp: true }, peer, sandbox.netns)
+      const link = getLink(name)
+      if (link === undefined) break
+      updateLink(link.index, { alias: this.#mark('endpoint', endpoint.id) })
+      return link
+    }
+    throw new DriverError(
+      'DRIVER_NAME_IN_USE',
+      `Cannot attach "${sandbox.name}": no name is free for its link on the host`,
+    )
+  }
+
+  #reconcileRules(networks: readonly Network[]): void {
+    const ruled = networks.map((network): RuledNetwork => {
+      const { isMasqueraded } = parseBridgeOptions(network)
+      const bridge = this.#bridges.get(network.id)?.name ?? ''
+      const subnets = network.subnets.map(({ subnet }) => subnet)
+      return { bridge, subnets, isInternal: network.isInternal, isMasqueraded }
+    })
+    const rules = composeHostRules(this.#table, ruled)
+    const isThere = listTables().some(one => one.family === 'inet' && one.name === this.#table)
+    const isWanted = ruled.length > 0
+    if (rules === this.#rules && isThere === isWanted) return
+    if (isWanted || isThere) runNft(rules)
+    this.#rules = rules
+  }
+
+  #mark(kind: 'network' | 'endpoint', id: string): string {
+    return `portolan:${this.#instance}:${kind}:${id}`
+  }
+
+  #parseMark(alias: string): readonly [kind: string | undefined, id: string | undefined] {
+    const [product, instance, kind, id] = alias.split(':')
+    return product === 'portolan' && instance === this.#instance ? [kind, id] : [undefined, undefined]
+  }
+}
+
+function reconcileInside(endpoint: Endpoint, network: Network): void {
+  const link = getLink(endpoint.interfaceName)
+  if (link === undefined) return
+  const prefix = `net.ipv6.conf.${link.name}`
+  writeOptional(`${prefix}.disable_ipv6`, network.hasIpv6 ? '0' : '1')
+  writeOptional(`${prefix}.accept_ra`, '0')
+  if (link.mac !== endpoint.mac) updateLink(link.index, { mac: endpoint.mac })
+  const cidrs = [endpoint.ipv4, endpoint.ipv6].filter(cidr => cidr !== undefined)
+  const present = listAddresses(link.index).map(formatCidr)
+  for (const cidr of cidrs) if (!present.includes(cidr)) addAddress(link.index, cidr)
+  if (!link.isUp) updateLink(link.index, { isUp: true })
+}
+
+/** One default route a family, through our chosen gateway. Routes that are not default stay. */
+function reconcileDefaultRoutes(sandbox: SandboxLinks): void {
+  const defaults = listRoutes().filter(({ destination }) => destination === undefined)
+  for (const family of [4, 6] as const) {
+    const wanted = defaultRouteOf(sandbox, family)
+    const isWanted = (route: (typeof defaults)[number]): boolean =>
+      route.gateway === wanted?.gateway && route.index === wanted?.index
+    const present = defaults.filter(route => route.family === family)
+    for (const route of present) {
+      if (isWanted(route) || route.gateway === undefined || route.index === undefined) continue
+      removeDefaultRoute(route.gateway, route.index)
+    }
+    if (wanted && !present.some(isWanted)) addDefaultRoute(wanted.gateway, wanted.index)
+  }
+}
+
+function defaultRouteOf(
+  sandbox: SandboxLinks,
+  family: 4 | 6,
+): { readonly gateway: string; readonly index: number } | undefined {
+  const id = family === 4 ? sandbox.gateway4 : sandbox.gateway6
+  const found = sandbox.endpoints.find(({ endpoint }) => endpoint.id === id)
+  const gateway = found?.network.subnets
+    .map(subnet => subnet.gateway)
+    .find(address => address !== undefined && address.includes(':') === (family === 6))
+  const link = found && getLink(found.endpoint.interfaceName)
+  return gateway !== undefined && link ? { gateway, index: link.index } : undefined
+}
+
+/** Addresses of a bridge of ours: exactly these, and what the kernel adds by itself. */
+function reconcileAddresses(index: number, cidrs: readonly string[]): void {
+  const present = listAddresses(index).filter(({ scope }) => scope === 0)
+  for (const cidr of cidrs) {
+    if (!present.some(address => formatCidr(address) === cidr)) addAddress(index, cidr)
+  }
+  for (const address of present) {
+    const cidr = formatCidr(address)
+    if (!cidrs.includes(cidr)) removeAddress(index, cidr)
+  }
+}
+
+function gatewayCidr(subnet: { readonly subnet: string; readonly gateway?: string }): string[] {
+  if (subnet.gateway === undefined) return []
+  return [`${subnet.gateway}/${subnet.subnet.split('/')[1] ?? ''}`]
+}
+
+function formatCidr(address: { readonly address: string; readonly prefixLength: number }): string {
+  return `${address.address}/${address.prefixLength}`
+}
+
+/** Routing is the host's own switch: turned on where it is off, and left on, as Docker does. */
+function enableForwarding(networks: readonly Network[]): void {
+  writeSysctl('net.ipv4.ip_forward', '1')
+  const hasIpv6 = networks.some(network => network.hasIpv6 && !network.isInternal)
+  const forwarding = 'net.ipv6.conf.all.forwarding'
+  if (!hasIpv6 || readSysctl(forwarding) !== '0') return
+  // A router ignores router advertisements unless told otherwise: the host would lose its way out.
+  for (const name of readdirSync('/proc/sys/net/ipv6/conf')) {
+    // Names with dots, VLANs for one, would be read as two parts of the key.
+    if (name.includes('.')) continue
+    const key = `net.ipv6.conf.${name}.accept_ra`
+    if (readSysctl(key) === '1') writeOptional(key, '2')
+  }
+  writeSysctl(forwarding, '1')
+}
+
+/** A kernel without IPv6 has no such keys. */
+function writeOptional(key: string, value: string): void {
+  if (readSysctl(key) !== undefined) writeSysctl(key, value)
+}

@@ -1,0 +1,55 @@
+/**
+ * The host's nftables rules for all bridge networks: one table of ours, composed whole. Pure.
+ *
+ * Forwarding: within one network free, between two of ours never, in and out of internal ones never.
+ * Leaving: the containers' addresses become the host's.
+ */
+
+export interface RuledNetwork {
+  readonly bridge: string
+  /** CIDR. */
+  readonly subnets: readonly string[]
+  readonly isInternal: boolean
+  readonly isMasqueraded: boolean
+}
+
+/** One transaction that replaces the table, or removes it where there is nothing to rule. */
+export function composeHostRules(table: string, networks: readonly RuledNetwork[]): string {
+  const clear = `table inet ${table} { }\ndelete table inet ${table}\n`
+  if (networks.length === 0) return clear
+  const bridges = networks.map(({ bridge }) => quote(bridge))
+  const internal = networks.filter(({ isInternal }) => isInternal).map(one => quote(one.bridge))
+  const leaving = networks
+    .filter(({ isInternal, isMasqueraded }) => !isInternal && isMasqueraded)
+    .flatMap(({ subnets }) => subnets)
+  const v4 = leaving.filter(subnet => !subnet.includes(':'))
+  const v6 = leaving.filter(subnet => subnet.includes(':'))
+  return `${clear}table inet ${table} {
+  set bridges { type ifname; ${elements(bridges)} }
+  set internal { type ifname; ${elements(internal)} }
+  set same_bridge { type ifname . ifname; ${elements(bridges.map(name => `${name} . ${name}`))} }
+  set leaving4 { type ipv4_addr; flags interval; ${elements(v4)} }
+  set leaving6 { type ipv6_addr; flags interval; ${elements(v6)} }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname . oifname @same_bridge accept
+    iifname @internal drop
+    oifname @internal drop
+    iifname @bridges oifname @bridges drop
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname != @bridges ip saddr @leaving4 masquerade
+    oifname != @bridges ip6 saddr @leaving6 masquerade
+  }
+}
+`
+}
+
+function elements(items: readonly string[]): string {
+  return items.length === 0 ? '' : `elements = { ${items.join(', ')} };`
+}
+
+function quote(name: string): string {
+  return `"${name}"`
+}

@@ -1,0 +1,15 @@
+/** Address management: which subnet a network gets, which address an endpoint. Pure. */
+
+export { IpamError } from './error.js'
+export type { IpamErrorCode } from './error.js'
+export { defaultPools, uniqueLocalPool } from './pool.js'
+export type { Pool } from './pool.js'
+export { describeTaken, findConflict, findTaken } from './taken.js'
+export type { Taken } from './taken.js'
+export { chooseSubnet } from './choose.js'
+export type { SubnetChoice } from './choose.js'
+export { resolveSubnets } from './subnets.js'
+export type { DeclaredSubnet, ResolvedSubnet, SubnetsContext, SubnetsRequest } from './subnets.js'
+export { AddressPool } from './address-pool.js'
+export type { AddressPoolOptions, AddressPoolState, KnownLease } from './address-pool.js'
+export { macOf } from './mac.js'

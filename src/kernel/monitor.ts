@@ -1,0 +1,21 @@
+/** Sockets that hear of changes to links, addresses, routes and nftables in their namespace. */
+import {
+  NETLINK_NETFILTER,
+  NETLINK_ROUTE,
+  openNetlinkMonitor,
+  type NetlinkMonitor,
+} from './netlink.js'
+
+/** Linux: include/uapi/linux/rtnetlink.h, enum rtnetlink_groups. */
+const RTNLGRP = { LINK: 1, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_ROUTE: 11 }
+/** Linux: include/uapi/linux/netfilter/nfnetlink.h. */
+const NFNLGRP_NFTABLES = 7
+/** Hears of every nftables transaction in the namespace of the calling moment. */
+export function openNftMonitor(): NetlinkMonitor {
+  return openNetlinkMonitor(NETLINK_NETFILTER, [NFNLGRP_NFTABLES])
+}
+
+/** Hears of links, addresses and routes in the namespace of the calling moment. */
+export function openRouteMonitor(): NetlinkMonitor {
+  return openNetlinkMonitor(NETLINK_ROUTE, Object.values(RTNLGRP))
+}

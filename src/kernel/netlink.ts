@@ -1,0 +1,256 @@
+/**
+ * Netlink, synchronous: the kernel queues the reply before send returns, so a request needs no event
+ * loop (netlink(7)). A socket belongs to the namespace it was made in; each call makes its own.
+ */
+import { closeSync } from 'node:fs'
+import koffi from 'koffi'
+import { KernelError } from './error.js'
+import { check, errnoName, libc } from './libc.js'
+
+/** Linux: include/uapi/linux/netlink.h. */
+export const NLM_F = { REQUEST: 0x1, ACK: 0x4, EXCL: 0x200, CREATE: 0x400, DUMP: 0x300 }
+const AF_NETLINK = 16
+const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x8_0800
+const SOCK_RAW_CLOEXEC = 3 | 0x8_0000
+const SOL_NETLINK = 270
+const NETLINK_EXT_ACK = 11
+const NETLINK_ADD_MEMBERSHIP = 1
+const NLMSG_ERROR = 2
+const NLMSG_DONE = 3
+const NLM_F_DUMP_INTR = 0x10
+const NLM_F_CAPPED = 0x100
+const NLM_F_ACK_TLVS = 0x200
+const NLMSGERR_ATTR_MSG = 1
+const HEADER_BYTES = 16
+/** The kernel fills dumps up to 32 KiB a datagram (af_netlink.c, netlink_dump). */
+const RECEIVE_BYTES = 1 << 16
+const MSG_TRUNC = 0x20
+/** A dump that changes under the reader is read again, so often. */
+const DUMP_TRIES = 5
+export const NETLINK_ROUTE = 0
+export const NETLINK_NETFILTER = 12
+/** What a request asks: `attempt` completes "Cannot ..." in its error. */
+export interface NetlinkRequest {
+  readonly protocol: number
+  readonly type: number
+  readonly flags: number
+  readonly payload: Buffer
+  readonly attempt: string
+}
+
+export interface NetlinkMessage {
+  readonly type: number
+  readonly payload: Buffer
+}
+
+/** `overrun`: messages were lost, so everything has to be read anew. */
+export interface NetlinkNews {
+  readonly messages: readonly NetlinkMessage[]
+  readonly overrun: boolean
+}
+
+export interface NetlinkMonitor {
+  readonly fd: number
+  read(): NetlinkNews
+  close(): void
+}
+
+let sequence = 0
+const receiveBuffer = Buffer.alloc(RECEIVE_BYTES)
+/** Counts requests that change something, for tests of idempotence. */
+export const netlinkWrites = { count: 0 }
+/** Sends one request and waits for its acknowledgement. Throws KernelError with the errno as code. */
+export function sendNetlink(request: NetlinkRequest): void {
+  netlinkWrites.count++
+  exchange({ ...request, flags: request.flags | NLM_F.ACK })
+}
+
+/** Sends one request and returns its reply. Throws KernelError with the errno as code. */
+export function getNetlink(request: NetlinkRequest): readonly NetlinkMessage[] {
+  return exchange({ ...request, flags: request.flags | NLM_F.ACK }).messages
+}
+
+/** Reads a whole table. Throws KernelError with the errno as code. */
+export function dumpNetlink(request: Omit<NetlinkRequest, 'flags'>): readonly NetlinkMessage[] {
+  for (let tries = 1; ; tries++) {
+    const { messages, isInterrupted } = exchange({ ...request, flags: NLM_F.DUMP })
+    if (!isInterrupted || tries === DUMP_TRIES) return messages
+  }
+}
+
+export function openNetlinkMonitor(protocol: number, groups: readonly number[]): NetlinkMonitor {
+  const fd = openSocket(protocol, SOCK_RAW_NONBLOCK_CLOEXEC)
+  // A socket without a port of its own is passed over as if it were the sender.
+  const anyPort = Buffer.alloc(12)
+  anyPort.writeUInt16LE(AF_NETLINK)
+  check(libc.bind(fd, anyPort, anyPort.length), 'bind a netlink socket')
+  for (const group of groups) {
+    const value = Buffer.alloc(4)
+    value.writeUInt32LE(group)
+    const result = libc.setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, value, 4)
+    check(result, `listen for changes of netlink group ${group}`)
+  }
+  return {
+    fd,
+    read: () => drain(fd),
+    close: () => closeSync(fd),
+  }
+}
+
+function drain(fd: number): NetlinkNews {
+  const messages: NetlinkMessage[] = []
+  let overrun = false
+  // Bounded: a storm of changes must not hold the event loop.
+  for (let i = 0; i < 64; i++) {
+    const length = receive(fd)
+    if (length === undefined) break
+    if (length < 0) overrun = true
+    else for (const { type, payload } of split(length)) messages.push({ type, payload })
+  }
+  return { messages, overrun }
+}
+
+/** Bytes received; undefined where nothing is queued; -1 where messages were lost. */
+function receive(fd: number): number | undefined {
+  const result = libc.recvfrom(
+    fd,
+    receiveBuffer,
+    receiveBuffer.length,
+    MSG_TRUNC,
+    Buffer.alloc(12),
+    [12],
+  )
+  if (result >= 0) return Math.min(result, receiveBuffer.length)
+  return errnoName(koffi.errno()) === 'ENOBUFS' ? -1 : undefined
+}
+
+interface Reply {
+  readonly messages: readonly NetlinkMessage[]
+  readonly isInterrupted: boolean
+}
+
+function exchange(request: NetlinkRequest): Reply {
+  const fd = openSocket(request.protocol, SOCK_RAW_CLOEXEC)
+  try {
+    const own = (sequence = (sequence + 1) >>> 0)
+    const message = composeMessage(request, own)
+    check(libc.send(fd, message, message.length, 0), request.attempt)
+    return collect(fd, own, request.attempt)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function collect(fd: number, own: number, attempt: string): Reply {
+  const messages: NetlinkMessage[] = []
+  let isInterrupted = false
+  for (;;) {
+    const sender = Buffer.alloc(12)
+    const length = check(
+      libc.recvfrom(fd, receiveBuffer, receiveBuffer.length, MSG_TRUNC, sender, [sender.length]),
+      attempt,
+    )
+    if (length > receiveBuffer.length) {
+      throw new KernelError('EMSGSIZE', `Cannot ${attempt}: a reply of ${length} bytes is too long`)
+    }
+    // Any process may send to our port; only the kernel has port 0.
+    if (sender.readUInt32LE(4) !== 0) continue
+    for (const { type, flags, sequence: number, payload } of split(length)) {
+      if (number !== own) continue
+      isInterrupted ||= (flags & NLM_F_DUMP_INTR) !== 0
+      if (type === NLMSG_DONE) return { messages, isInterrupted }
+      if (type !== NLMSG_ERROR) {
+        messages.push({ type, payload })
+        continue
+      }
+      const errno = -payload.readInt32LE(0)
+      if (errno === 0) return { messages, isInterrupted }
+      throw refusal(errno, payload, flags, attempt)
+    }
+  }
+}
+
+function* split(length: number): Generator<NetlinkMessage & { flags: number; sequence: number }> {
+  let at = 0
+  while (at + HEADER_BYTES <= length) {
+    const size = receiveBuffer.readUInt32LE(at)
+    if (size < HEADER_BYTES || at + size > length) return
+    yield {
+      type: receiveBuffer.readUInt16LE(at + 4),
+      flags: receiveBuffer.readUInt16LE(at + 6),
+      sequence: receiveBuffer.readUInt32LE(at + 8),
+      // A copy: the buffer is reused by the next request.
+      payload: Buffer.from(receiveBuffer.subarray(at + HEADER_BYTES, at + size)),
+    }
+    at += (size + 3) & ~3
+  }
+}
+
+/** The errno, and the kernel's own words where it has some (NETLINK_EXT_ACK). */
+function refusal(errno: number, payload: Buffer, flags: number, attempt: string): KernelError {
+  const code = errnoName(errno)
+  const words = extendedText(payload, flags)
+  const advice = code === 'EPERM' ? '; run it as root' : ''
+  const what = words === undefined ? code : `${code} (${words})`
+  return new KernelError(code, `Cannot ${attempt}: the kernel says ${what}${advice}`)
+}
+
+function extendedText(payload: Buffer, flags: number): string | undefined {
+  if ((flags & NLM_F_ACK_TLVS) === 0 || payload.length < 20) return undefined
+  const echoed = (flags & NLM_F_CAPPED) !== 0 ? HEADER_BYTES : payload.readUInt32LE(4)
+  const attributes = parseAttributes(payload.subarray(4 + ((echoed + 3) & ~3)))
+  return attributes.get(NLMSGERR_ATTR_MSG)?.toString('utf8').replace(/\0+$/, '')
+}
+
+function composeMessage(request: NetlinkRequest, own: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES)
+  header.writeUInt32LE(HEADER_BYTES + request.payload.length, 0)
+  header.writeUInt16LE(request.type, 4)
+  header.writeUInt16LE(request.flags | NLM_F.REQUEST, 6)
+  header.writeUInt32LE(own, 8)
+  return Buffer.concat([header, request.payload])
+}
+
+function openSocket(protocol: number, type: number): number {
+  const fd = check(libc.socket(AF_NETLINK, type, protocol), 'open a netlink socket')
+  const one = Buffer.from([1, 0, 0, 0])
+  libc.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, one, 4)
+  return fd
+}
+
+/** One attribute: length, type, data, padding (netlink(7)). */
+export function attribute(type: number, data: string | number | Uint8Array): Buffer {
+  const bytes = attributeBytes(data)
+  const buffer = Buffer.alloc((4 + bytes.length + 3) & ~3)
+  buffer.writeUInt16LE(4 + bytes.length, 0)
+  buffer.writeUInt16LE(type, 2)
+  buffer.set(bytes, 4)
+  return buffer
+}
+
+/** An attribute that holds attributes. */
+export function nested(type: number, ...attributes: readonly Buffer[]): Buffer {
+  return attribute(type | 0x8000, Buffer.concat(attributes))
+}
+
+/** Attributes by type; the last of a kind wins. Cut ones are left out. */
+export function parseAttributes(bytes: Buffer): ReadonlyMap<number, Buffer> {
+  const attributes = new Map<number, Buffer>()
+  let at = 0
+  while (at + 4 <= bytes.length) {
+    const length = bytes.readUInt16LE(at)
+    if (length < 4 || at + length > bytes.length) break
+    attributes.set(bytes.readUInt16LE(at + 2) & 0x3fff, bytes.subarray(at + 4, at + length))
+    at += (length + 3) & ~3
+  }
+  return attributes
+}
+
+/** Text gets its NUL; numbers are 32 bits. */
+function attributeBytes(data: string | number | Uint8Array): Uint8Array {
+  if (typeof data === 'string') return Buffer.from(`${data}\0`)
+  if (typeof data !== 'number') return data
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32LE(data >>> 0)
+  return bytes
+}

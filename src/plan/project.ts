@@ -1,0 +1,132 @@
+/**
+ * What has to change so that the catalog matches a project file: only the difference. Pure.
+ *
+ * Decides which networks and replicas are made, replaced, kept and removed; addresses, processes and
+ * the order of starting are decided elsewhere.
+ */
+
+import { createHash } from 'node:crypto'
+import type { Snapshot } from '../catalog/catalog.js'
+import type { Container } from '../catalog/container.js'
+import type { Network, NetworkSpec } from '../catalog/network.js'
+import type { ProjectNetwork, ProjectSpec } from '../catalog/project.js'
+import type { ServiceSpec } from '../catalog/service.js'
+
+/** A replica that has to be made. */
+export interface PlannedReplica {
+  readonly name: string
+  readonly service: ServiceSpec
+  readonly number: number
+  readonly digest: string
+  /** The container it takes the place of, whose addresses it keeps where the networks stay. */
+  readonly replaces?: Container
+}
+
+export interface ProjectPlan {
+  readonly createNetworks: readonly ProjectNetwork[]
+  /** Exist with another declaration: removed and made anew, with every replica on them. */
+  readonly replaceNetworks: readonly { readonly network: ProjectNetwork; readonly old: Network }[]
+  readonly create: readonly PlannedReplica[]
+  /** As declared already; started where they do not run. */
+  readonly keep: readonly Container[]
+  /** Replicas above the wanted number. */
+  readonly remove: readonly Container[]
+  /** Of services that the file no longer has. */
+  readonly orphans: readonly Container[]
+  /** Networks of the project that the file no longer has. */
+  readonly staleNetworks: readonly Network[]
+}
+
+export function planProject(snapshot: Snapshot, project: ProjectSpec): ProjectPlan {
+  const networks = planNetworks(snapshot, project)
+  const replaced = new Set(networks.replaceNetworks.map(({ old }) => old.id))
+  const mine = containersOf(snapshot, project.name)
+  const create: PlannedReplica[] = []
+  const keep: Container[] = []
+  const remove: Container[] = []
+  const remade = new Set<string>()
+  for (const service of project.services) {
+    const digest = digestOf(service)
+    const existing = mine.filter(container => container.service === service.name)
+    for (let number = 1; number <= service.replicas; number++) {
+      const current = existing.find(container => container.number === number)
+      const name = replicaName(project.name, service, number)
+      const isSame =
+        current !== undefined &&
+        current.digest === digest &&
+        current.name === name &&
+        current.desired !== 'removed' &&
+        !current.endpoints.some(endpoint => replaced.has(endpoint.networkId)) &&
+        !remade.has(current.sandboxOf ?? '')
+      if (isSame) {
+        keep.push(current)
+        continue
+      }
+      if (current) remade.add(current.id)
+      create.push({ name, service, number, digest, ...(current && { replaces: current }) })
+    }
+    remove.push(...existing.filter(container => container.number > service.replicas))
+  }
+  const declared = new Set(project.services.map(service => service.name))
+  const orphans = mine.filter(container => !declared.has(container.service ?? ''))
+  return { ...networks, create, keep, remove, orphans }
+}
+
+/** `shop-web-1`, or the declared `container_name`. */
+export function replicaName(project: string, service: ServiceSpec, number: number): string {
+  return service.containerName ?? `${project}-${service.name}-${number}`
+}
+
+/** Changes when a replica would have to be made anew; not with the number of replicas. */
+export function digestOf(service: ServiceSpec): string {
+  const { container, attachments, ports } = service
+  return createHash('sha256').update(stableJson({ container, attachments, ports })).digest('hex')
+}
+
+/** Every container of a project. */
+export function containersOf(snapshot: Snapshot, project: string): Container[] {
+  return [...snapshot.containers.values()].filter(container => container.project === project)
+}
+
+function planNetworks(
+  snapshot: Snapshot,
+  project: ProjectSpec,
+): Pick<ProjectPlan, 'createNetworks' | 'replaceNetworks' | 'staleNetworks'> {
+  const createNetworks: ProjectNetwork[] = []
+  const replaceNetworks: { network: ProjectNetwork; old: Network }[] = []
+  const wanted = new Set(project.networks.map(({ spec }) => spec.name))
+  const existing = [...snapshot.networks.values()]
+  for (const network of project.networks) {
+    if (network.isExternal) continue
+    const old = existing.find(candidate => candidate.name === network.spec.name)
+    if (old === undefined) createNetworks.push(network)
+    else if (old.project === project.name && !isDeclaredAs(old, network.spec)) {
+      replaceNetworks.push({ network, old })
+    }
+  }
+  const staleNetworks = existing.filter(
+    network => network.project === project.name && !wanted.has(network.name),
+  )
+  return { createNetworks, replaceNetworks, staleNetworks }
+}
+
+/** Whether an existing network is what `spec` declares. What IPAM chose by itself is no difference. */
+function isDeclaredAs(network: Network, spec: NetworkSpec): boolean {
+  return network.declaration === declarationOf(spec)
+}
+
+/** A digest of what was declared of a network, kept with it to tell a changed declaration. */
+export function declarationOf(spec: NetworkSpec): string {
+  const { driver, options, subnets, hasIpv4, hasIpv6, isInternal, isAttachable, labels } = spec
+  return createHash('sha256')
+    .update(stableJson({ driver, options, subnets, hasIpv4, hasIpv6, isInternal, isAttachable, labels }))
+    .digest('hex')
+}
+
+/** JSON with sorted keys, so that the order of keys in a file is no difference. */
+function stableJson(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => {
+    if (typeof part !== 'object' || part === null || Array.isArray(part)) return part
+    return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
+  })
+}
