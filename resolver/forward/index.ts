@@ -17,9 +17,9 @@ export {
   HOST_RESOLV_CONF,
   SYSTEMD_RESOLV_CONF,
   isSystemdStub,
-  parseNdots,
   parseResolvConf,
   readResolvConf,
   watchResolvConf,
 } from './resolv-conf.js'
 export type { ResolvConf, ResolvConfFile, ResolvConfWatch } from './resolv-conf.js'
+export { parseNdots } from './ndots.js'

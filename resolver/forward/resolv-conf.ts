@@ -6,6 +6,7 @@
 import { lstatSync, readFileSync, readlinkSync, watch } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
+import { parseNdots } from './ndots.js'
 import type { FSWatcher } from 'node:fs'
 
 export const HOST_RESOLV_CONF = '/etc/resolv.conf'
@@ -65,16 +66,6 @@ export function parseResolvConf(text: string): ResolvConf {
     }
   }
   return { nameservers, search, options, ndots: parseNdots(options), others, invalid }
-}
-
-/** The last `ndots` that is an integer of 0 or more; undefined where there is none. */
-export function parseNdots(options: readonly string[]): number | undefined {
-  let ndots: number | undefined
-  for (const option of options) {
-    const match = /^ndots:\+?(\d{1,9})$/.exec(option)
-    if (match !== null) ndots = Number(match[1])
-  }
-  return ndots
 }
 
 /** True where the only nameserver is systemd-resolved's stub, which no other namespace reaches. */

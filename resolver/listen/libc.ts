@@ -68,7 +68,7 @@ function load(): Libc | string {
     return `The message layout is written for 64-bit little-endian machines, not ${process.arch}`
   }
   try {
-    const koffi: Koffi = createRequire(import.meta.url)('koffi')
+    const koffi = createRequire(import.meta.url)('koffi') as Koffi
     return bindAll(koffi)
   } catch (error) {
     return `koffi cannot load here: ${errorMessage(error)}`

@@ -22,6 +22,8 @@ export interface UpRequest {
   readonly directory: string
   readonly projectName?: string
   readonly removeOrphans: boolean
+  /** Done only when every container with a healthcheck is healthy. */
+  readonly isWaiting: boolean
   /** How many seconds to wait for `depends_on` conditions and first healthchecks. */
   readonly timeoutSeconds: number
 }
@@ -70,7 +72,11 @@ export interface NetworkView {
   readonly isBuiltin: boolean
   readonly hasNames: boolean
   readonly bridge?: string
-  readonly subnets: readonly { readonly subnet: string; readonly gateway?: string; readonly ipRange?: string }[]
+  readonly subnets: readonly {
+    readonly subnet: string
+    readonly gateway?: string
+    readonly ipRange?: string
+  }[]
   readonly options: Readonly<Record<string, string>>
   readonly labels: Readonly<Record<string, string>>
   readonly createdAt: string
@@ -159,7 +165,11 @@ export interface StatusReply {
   readonly health: 'ok' | 'degraded'
   /** What is wrong, one sentence each; empty where health is ok. */
   readonly problems: readonly string[]
-  readonly kernel: readonly { readonly name: string; readonly isAvailable: boolean; readonly detail: string }[]
+  readonly kernel: readonly {
+    readonly name: string
+    readonly isAvailable: boolean
+    readonly detail: string
+  }[]
   readonly counts: {
     readonly networks: number
     readonly containers: number
@@ -177,6 +187,10 @@ export interface StatusReply {
 
 export interface ProjectView {
   readonly name: string
-  readonly services: readonly { readonly name: string; readonly replicas: number; readonly running: number }[]
+  readonly services: readonly {
+    readonly name: string
+    readonly replicas: number
+    readonly running: number
+  }[]
   readonly networks: readonly string[]
 }

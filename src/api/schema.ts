@@ -16,6 +16,7 @@ export const upBody = z.object({
   directory: text,
   projectName: text.exactOptional(),
   removeOrphans: z.boolean(),
+  isWaiting: z.boolean(),
   timeoutSeconds: z.number().positive(),
 })
 export const downQuery = z.object({ timeout: count.optional() })

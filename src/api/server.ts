@@ -160,10 +160,7 @@ function addDnsRoutes(server: FastifyInstance, operations: Operations): void {
 }
 
 /** Answers with one JSON line an event. What goes wrong comes as the last line: the status is sent. */
-function streamProgress(
-  reply: FastifyReply,
-  run: (report: Report) => Promise<void>,
-): FastifyReply {
+function streamProgress(reply: FastifyReply, run: (report: Report) => Promise<void>): FastifyReply {
   const stream = new Readable({ read: () => undefined })
   const report = (event: ProgressEvent): void => {
     if (!stream.destroyed) stream.push(`${JSON.stringify(event)}\n`)

@@ -50,7 +50,8 @@ class Draft {
         return this.#putStatus(change.status)
       case 'put-project': {
         const { project } = change
-        if (isDeepStrictEqual((this.#projects ?? this.#base.projects).get(project.name), project)) return
+        if (isDeepStrictEqual((this.#projects ?? this.#base.projects).get(project.name), project))
+          return
         this.#projects ??= new Map(this.#base.projects)
         this.#projects.set(project.name, project)
         this.#changedProjects.add(project.name)

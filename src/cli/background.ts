@@ -44,7 +44,10 @@ export async function ensureDaemon(paths: Paths): Promise<void> {
   }
   // Another `up` may have won the race to start one; then its daemon answers by now.
   if (await answers(paths)) return
-  throw new StartError('DAEMON_NOT_STARTED', `The daemon did not start: ${lastWords(paths.daemonLog)}`)
+  throw new StartError(
+    'DAEMON_NOT_STARTED',
+    `The daemon did not start: ${lastWords(paths.daemonLog)}`,
+  )
 }
 
 /** True where a daemon answers. Throws where this user may not ask. */

@@ -16,7 +16,10 @@ export function addDaemonCommand(program: Command): void {
     .option('--background', 'end by itself when the last project is down, as `up` starts it')
     .option('--resolv-conf <file>', "the host's nameservers", '/etc/resolv.conf')
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
-    .addHelpText('after', example('portolan daemon', 'portolan --root /srv/portolan daemon --log-level debug'))
+    .addHelpText(
+      'after',
+      example('portolan daemon', 'portolan --root /srv/portolan daemon --log-level debug'),
+    )
     .action(async (options: DaemonOptions, command: Command) => {
       // The only place that loads the daemon: every other command stays light.
       const { runDaemon } = await import('../daemon/daemon.js')

@@ -21,7 +21,7 @@ export function addDemoCommand(program: Command): void {
     .option('-f, --file <file>', 'Compose file', 'examples/shop.yaml')
     .addHelpText('after', example('portolan demo'))
     .action(async (options: DemoOptions, command: Command) => {
-      const request = readUpRequest({ file: [options.file] })
+      const request = readUpRequest({ file: [options.file], wait: true })
       await ensureDaemon(pathsFor(command))
       const interrupted = waitForInterrupt()
       await withClient(command, async client => {

@@ -17,13 +17,18 @@ export function addDownCommand(program: Command): void {
     .description('stop and remove the containers and networks of a project')
     .option('-f, --file <file...>', 'Compose file of the project')
     .option('-p, --project-name <name>', 'name of the project', process.env['COMPOSE_PROJECT_NAME'])
-    .option('-t, --timeout <seconds>', 'grace period before SIGKILL, in place of the services\' own')
+    .option('-t, --timeout <seconds>', "grace period before SIGKILL, in place of the services' own")
     .addHelpText('after', example('portolan down', 'portolan down -p shop'))
     .action((options: DownOptions, command: Command) =>
       withClient(command, async client => {
         const name = await chooseProject(client, options)
         const query = options.timeout === undefined ? '' : `?timeout=${segment(options.timeout)}`
-        await client.stream('DELETE', `/v1/projects/${segment(name)}${query}`, undefined, printProgress)
+        await client.stream(
+          'DELETE',
+          `/v1/projects/${segment(name)}${query}`,
+          undefined,
+          printProgress,
+        )
       }),
     )
 }

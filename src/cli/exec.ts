@@ -19,7 +19,10 @@ export function addExecCommand(program: Command): void {
     .argument('<command...>')
     .option('-e, --env <key=value...>', 'set environment variables')
     .passThroughOptions()
-    .addHelpText('after', example('portolan exec shop-api-1 -- dig web', 'portolan exec shop-api-1 sh'))
+    .addHelpText(
+      'after',
+      example('portolan exec shop-api-1 -- dig web', 'portolan exec shop-api-1 sh'),
+    )
     .action(
       async (name: string, argv: readonly string[], options: ExecOptions, command: Command) => {
         const view = await withClient(command, client =>
@@ -32,7 +35,11 @@ export function addExecCommand(program: Command): void {
     )
 }
 
-function run(view: ProcessView, argv: readonly string[], extra: readonly string[]): Promise<number> {
+function run(
+  view: ProcessView,
+  argv: readonly string[],
+  extra: readonly string[],
+): Promise<number> {
   const environment = { ...view.environment, ...parseEnvironment(extra) }
   const term = process.env['TERM']
   const child = spawn('nsenter', [...view.nsenter, '--', ...argv], {

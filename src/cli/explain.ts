@@ -12,7 +12,9 @@ interface ExplainOptions {
 export function addExplainCommand(program: Command): void {
   program
     .command('explain')
-    .description('tell which network answers a name for a container, from which record, owned by whom')
+    .description(
+      'tell which network answers a name for a container, from which record, owned by whom',
+    )
     .argument('<name>')
     .argument('[type]', 'record type', 'A')
     .requiredOption('--from <container>', 'the container that asks')

@@ -25,12 +25,18 @@ function createProgram(): Command {
   const program = new Command('portolan')
     .description('Service discovery and load balancing for containers')
     .version(version())
-    .option('--root <dir>', 'keep state, sockets and run-time files under DIR', process.env['PORTOLAN_ROOT'])
+    .option(
+      '--root <dir>',
+      'keep state, sockets and run-time files under DIR',
+      process.env['PORTOLAN_ROOT'],
+    )
     .showHelpAfterError('(--help shows how)')
     // Options after `exec CONTAINER` belong to the program that is run.
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`portolan: ${text.replace(/^error: /, '')}`) })
+    .configureOutput({
+      outputError: (text, write) => write(`portolan: ${text.replace(/^error: /, '')}`),
+    })
   addUpCommand(program)
   addDownCommand(program)
   addScaleCommand(program)

@@ -32,7 +32,10 @@ export function addNetworkCommand(program: Command): void {
   const network = program
     .command('network')
     .description('manage networks')
-    .addHelpText('after', example('portolan network create --subnet 10.20.0.0/24 lab', 'portolan network ls'))
+    .addHelpText(
+      'after',
+      example('portolan network create --subnet 10.20.0.0/24 lab', 'portolan network ls'),
+    )
   addListing(network)
   addCreation(network)
   addMembership(network)

@@ -18,7 +18,8 @@ export async function chooseProject(
   }
   const projects = await client.call<readonly ProjectView[]>('GET', '/v1/projects')
   const [only, ...others] = projects
-  if (only === undefined) throw new UsageError('No project is up; `portolan up -f FILE` brings one up')
+  if (only === undefined)
+    throw new UsageError('No project is up; `portolan up -f FILE` brings one up')
   if (others.length > 0) {
     const names = projects.map(project => project.name).join(', ')
     throw new UsageError(`Several projects are up (${names}); choose one with -p`)

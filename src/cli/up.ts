@@ -15,6 +15,7 @@ interface UpOptions {
   readonly projectName?: string
   readonly detach?: true
   readonly removeOrphans?: true
+  readonly wait?: true
   readonly timeout: string
 }
 
@@ -28,14 +29,15 @@ export function addUpCommand(program: Command): void {
     .option('-p, --project-name <name>', 'name of the project', process.env['COMPOSE_PROJECT_NAME'])
     .option('-d, --detach', 'return when everything is up, instead of following the logs')
     .option('--remove-orphans', 'remove containers of services that the file no longer has')
-    .option('--timeout <seconds>', 'how long to wait for dependencies', '120')
+    .option('--wait', 'return when every container with a healthcheck is healthy; implies -d')
+    .option('--timeout <seconds>', 'how long to wait for dependencies and for health', '120')
     .addHelpText('after', example('portolan up -d -f examples/shop.yaml'))
     .action(async (options: UpOptions, command: Command) => {
       const request = readUpRequest(options)
       await ensureDaemon(pathsFor(command))
       await withClient(command, async client => {
         await client.stream('POST', '/v1/projects', request, printProgress)
-        if (options.detach !== true) await stayAttached(client, request)
+        if (options.detach !== true && options.wait !== true) await stayAttached(client, request)
       })
     })
 }
@@ -45,6 +47,7 @@ export function readUpRequest(options: {
   readonly file?: readonly string[]
   readonly projectName?: string
   readonly removeOrphans?: boolean
+  readonly wait?: boolean
   readonly timeout?: string
 }): UpRequest {
   const paths = options.file ?? [findComposeFile(process.cwd())]
@@ -59,6 +62,7 @@ export function readUpRequest(options: {
     directory: dirname(resolve(paths[0] ?? '.')),
     ...(options.projectName !== undefined && { projectName: options.projectName }),
     removeOrphans: options.removeOrphans ?? false,
+    isWaiting: options.wait ?? false,
     timeoutSeconds,
   }
 }
@@ -72,7 +76,11 @@ async function stayAttached(client: Client, request: UpRequest): Promise<void> {
   const interrupted = new AbortController()
   process.once('SIGINT', () => interrupted.abort())
   process.once('SIGTERM', () => interrupted.abort())
-  await followLogs(client, mine.map(container => container.name), { signal: interrupted.signal })
+  await followLogs(
+    client,
+    mine.map(container => container.name),
+    { signal: interrupted.signal },
+  )
   await client.stream('DELETE', `/v1/projects/${segment(name)}`, undefined, printProgress)
 }
 
@@ -97,6 +105,8 @@ function readComposeFile(path: string): string {
 
 function definedEntries(environment: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(environment).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+    Object.entries(environment).flatMap(([key, value]) =>
+      value === undefined ? [] : [[key, value]],
+    ),
   )
 }

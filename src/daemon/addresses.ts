@@ -61,7 +61,9 @@ export class Addresses {
       const network = this.#state.snapshot.networks.get(id)
       const pools = this.#pools.get(id)
       if (!network || !pools) continue
-      const entries = network.subnets.map(({ subnet }, i) => [subnet, pools[i]?.pool.state()] as const)
+      const entries = network.subnets.map(
+        ({ subnet }, i) => [subnet, pools[i]?.pool.state()] as const,
+      )
       cursors.set(id, Object.fromEntries(entries.flatMap(([key, s]) => (s ? [[key, s]] : []))))
     }
     return cursors
@@ -112,7 +114,10 @@ export class AddressDraft {
     const ipv6 = kept ? kept.ipv6 : this.#leaseSecond(pools, network, holder, attachment, ipv4)
     const first = ipv4 ?? ipv6
     if (first === undefined) {
-      throw new CatalogError('CATALOG_REFUSED', `Network "${network.name}" has no subnet to lease from`)
+      throw new CatalogError(
+        'CATALOG_REFUSED',
+        `Network "${network.name}" has no subnet to lease from`,
+      )
     }
     const endpoint: Endpoint = {
       id: randomBytes(32).toString('hex'),
@@ -171,7 +176,7 @@ function leaseFamily(
     }
     return pool.leaseStatic(wanted, holder.containerName)
   }
-  let exhausted: unknown
+  let exhausted: IpamError | undefined
   for (const pool of candidates) {
     try {
       return pool.lease(holder.containerName)
@@ -211,7 +216,8 @@ function leasesOn(
 ): { readonly address: string; readonly owner: string }[] {
   return [...(snapshot.members.get(networkId) ?? [])].flatMap(id => {
     const container = snapshot.containers.get(id)
-    const endpoints = container?.endpoints.filter(endpoint => endpoint.networkId === networkId) ?? []
+    const endpoints =
+      container?.endpoints.filter(endpoint => endpoint.networkId === networkId) ?? []
     return endpoints.flatMap(endpoint =>
       [endpoint.ipv4, endpoint.ipv6].flatMap(address =>
         address === undefined ? [] : [{ address, owner: container?.name ?? id }],

@@ -8,7 +8,10 @@ import type { HostResolver } from './host-resolver.js'
 import type { HostView } from './networks.js'
 
 /** Links of ours are left out: the catalog knows its networks better. */
-export function openHostView(hostResolver: HostResolver, isOurs: (alias: string) => boolean): HostView {
+export function openHostView(
+  hostResolver: HostResolver,
+  isOurs: (alias: string) => boolean,
+): HostView {
   return {
     taken() {
       const { routes, addresses } = readHostRoutes(isOurs)

@@ -8,12 +8,7 @@ import { CatalogError, checkDnsName, checkEntityName } from '../catalog/check.js
 import type { Container } from '../catalog/container.js'
 import type { Network, NetworkSpec } from '../catalog/network.js'
 import type { Attachment } from '../catalog/service.js'
-import {
-  defaultPools,
-  resolveSubnets,
-  type Pool,
-  type Taken,
-} from '../ipam/index.js'
+import { defaultPools, resolveSubnets, type Pool, type Taken } from '../ipam/index.js'
 import { declarationOf } from '../plan/project.js'
 import type { Addresses } from './addresses.js'
 import { requireContainer } from './find.js'

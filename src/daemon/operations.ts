@@ -82,6 +82,7 @@ export class DaemonOperations implements Operations {
     for (const message of warnings) report({ kind: 'warning', message })
     const options = {
       removeOrphans: request.removeOrphans,
+      isWaiting: request.isWaiting,
       timeoutMs: request.timeoutSeconds * 1000,
     }
     await this.#options.projects.apply(project, options, report)
@@ -98,7 +99,7 @@ export class DaemonOperations implements Operations {
     replicas: Readonly<Record<string, number>>,
     report: Report,
   ): Promise<void> {
-    const options = { removeOrphans: false, timeoutMs: scaleTimeoutMs }
+    const options = { removeOrphans: false, isWaiting: false, timeoutMs: scaleTimeoutMs }
     return this.#options.projects.scale(project, replicas, options, report)
   }
 

@@ -14,12 +14,17 @@ import type { Endpoint } from '../catalog/endpoint.js'
 import type { Network } from '../catalog/network.js'
 import type { ProjectSpec } from '../catalog/project.js'
 import type { Attachment, ServiceSpec } from '../catalog/service.js'
-import { containersOf, planProject, type PlannedReplica, type ProjectPlan } from '../plan/project.js'
+import {
+  containersOf,
+  planProject,
+  type PlannedReplica,
+  type ProjectPlan,
+} from '../plan/project.js'
 import type { AddressDraft, Addresses } from './addresses.js'
 import { requireContainer } from './find.js'
 import { Mutex, Semaphore } from './mutex.js'
 import { membersOf, type NetworkEffects, type Networks } from './networks.js'
-import { startProject } from './start-order.js'
+import { startProject, waitForDependency } from './start-order.js'
 import type { State } from './state.js'
 import type { Supervisor } from './supervisor.js'
 
@@ -35,6 +40,7 @@ export interface ProjectsOptions {
 
 export interface ApplyOptions {
   readonly removeOrphans: boolean
+  readonly isWaiting: boolean
   readonly timeoutMs: number
 }
 
@@ -126,6 +132,7 @@ export class Projects {
       report,
       signal,
     )
+    if (options.isWaiting) await this.#waitUntilHealthy(spec, options.timeoutMs, signal)
     const changed =
       plan.createNetworks.length +
       plan.replaceNetworks.length +
@@ -143,6 +150,24 @@ export class Projects {
         ? `${spec.name}: nothing to change, ${what}`
         : `${spec.name}: ${what}, in ${seconds} s`
     report({ kind: 'done', message, changed })
+  }
+
+  async #waitUntilHealthy(
+    spec: ProjectSpec,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { catalog } = this.#options.state
+    for (const service of spec.services) {
+      if (service.container.healthcheck === undefined || service.replicas === 0) continue
+      const condition = {
+        service: service.name,
+        condition: 'service_healthy',
+        isRequired: true,
+      } as const
+      const what = `Project "${spec.name}" is not up: "${service.name}"`
+      await waitForDependency({ spec, catalog, timeoutMs, signal }, what, condition)
+    }
   }
 
   /** Plans, leases and writes. Throws before anything is written, and gives the leases back then. */
@@ -466,10 +491,7 @@ function rescale(service: ServiceSpec, replicas: number): ServiceSpec {
   return { ...service, replicas }
 }
 
-function networkFinder(
-  snapshot: Snapshot,
-  fresh: readonly Network[],
-): (name: string) => Network {
+function networkFinder(snapshot: Snapshot, fresh: readonly Network[]): (name: string) => Network {
   return name => {
     const network = fresh.find(one => one.name === name) ?? findNetwork(snapshot, name)
     if (network !== undefined) return network

@@ -33,7 +33,9 @@ export interface RuleWatch {
 
 export function openResolverSockets(netns: Netns): ResolverSockets {
   return runInNetns(netns, () => {
-    const udp = firstFree(port => openUdpSocket({ address: resolverAddress, port, receiveBufferBytes }))
+    const udp = firstFree(port =>
+      openUdpSocket({ address: resolverAddress, port, receiveBufferBytes }),
+    )
     const tcp = firstFree(port => openTcpListener({ address: resolverAddress, port, backlog }))
     return { udpFd: udp.fd, udpPort: udp.port, tcpFd: tcp.fd, tcpPort: tcp.port }
   })

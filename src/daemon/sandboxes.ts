@@ -44,6 +44,8 @@ export interface SandboxesOptions {
 interface Own extends OpenSandbox {
   readonly directory: string
   readonly netns: Netns
+  /** One for the life of the sandbox: the forwarder knows its sockets by it. */
+  readonly space: SocketSpace
   rules?: RuleWatch
 }
 
@@ -143,7 +145,8 @@ export class Sandboxes {
     isFresh: boolean,
   ): Promise<OpenSandbox> {
     const files = this.#writeFiles(container, directory, isFresh)
-    const own: Own = { netns, directory, files, ...hostnameOf(container) }
+    const space = sandboxSpace(netns)
+    const own: Own = { netns, space, directory, files, ...hostnameOf(container) }
     this.#own.set(container.id, own)
     try {
       this.#reconcileLinks(container, netns)
@@ -187,8 +190,7 @@ export class Sandboxes {
     const { state, names, resolver, hostResolver, poller, logger } = this.#options
     const plan = planSandbox(state.snapshot, container)
     if (container.spec.networkMode.kind !== 'networks') return
-    const space = sandboxSpace(own.netns)
-    const outlook = hostResolver.outlookOf(container, space)
+    const outlook = hostResolver.outlookOf(container, own.space)
     if (own.rules !== undefined) {
       resolver.setView(container.id, names.setOutlook(state.snapshot, container, outlook))
       return

@@ -25,7 +25,8 @@ export async function startProject(options: StartOptions): Promise<string[]> {
     const run = async (): Promise<void> => {
       for (const dependency of service.dependsOn) {
         await started.get(dependency.service)
-        await waitForDependency(options, service.name, dependency)
+        const what = `Service "${service.name}" was not started: "${dependency.service}"`
+        await waitForDependency(options, what, dependency)
       }
       const replicas = replicasOf(catalog.snapshot, spec.name, service.name)
       await Promise.all(replicas.map(options.start))
@@ -43,14 +44,14 @@ export async function startProject(options: StartOptions): Promise<string[]> {
 
 type Progress = 'waiting' | 'met' | { readonly failure: string }
 
-async function waitForDependency(
-  options: StartOptions,
-  service: string,
+/** Resolves when the condition holds; `what` begins the sentence of the error where it will not. */
+export async function waitForDependency(
+  options: Omit<StartOptions, 'start'>,
+  what: string,
   dependency: Dependency,
 ): Promise<void> {
   const { spec, catalog, timeoutMs, signal } = options
   const judge = (snapshot: Snapshot): Progress => progressOf(snapshot, spec.name, dependency)
-  const what = `Service "${service}" was not started: "${dependency.service}"`
   await new Promise<void>((resolve, reject) => {
     const settle = (error?: Error): void => {
       unsubscribe()
@@ -65,7 +66,8 @@ async function waitForDependency(
       if (progress === 'met') settle()
       else if (progress !== 'waiting') settle(new Error(`${what} ${progress.failure}`))
     }
-    const onAbort = (): void => settle(new Error(`${what} was waited for, and another command came`))
+    const onAbort = (): void =>
+      settle(new Error(`${what} was waited for, and another command came`))
     const unsubscribe = catalog.subscribe(check)
     const timer = setTimeout(
       () => settle(new Error(`${what} is not ${wanted(dependency)} after ${timeoutMs / 1000} s`)),

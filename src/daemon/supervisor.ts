@@ -36,7 +36,9 @@ import type { Addresses } from './addresses.js'
 import type { OpenSandbox, Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
 
-export class SupervisorError extends CodedError<'CONTAINER_NOT_RUNNING' | 'CONTAINER_NOT_STARTED'> {}
+export class SupervisorError extends CodedError<
+  'CONTAINER_NOT_RUNNING' | 'CONTAINER_NOT_STARTED'
+> {}
 
 export interface SupervisorOptions {
   readonly state: State
@@ -266,7 +268,8 @@ export class Supervisor {
       },
       known: {
         health: { status: known, failingStreak: 0, results: [] },
-        runningForMs: status.startedAt === undefined ? 0 : Date.now() - Date.parse(status.startedAt),
+        runningForMs:
+          status.startedAt === undefined ? 0 : Date.now() - Date.parse(status.startedAt),
       },
     })
     return { monitor }
@@ -338,7 +341,8 @@ export class Supervisor {
     const identity = readIdentity(directory) ?? status.process
     if (identity !== undefined && isAlive(identity)) {
       await sandboxes.adopt(container, directory, identity.initPid)
-      const ranForMs = status.startedAt === undefined ? 0 : Date.now() - Date.parse(status.startedAt)
+      const ranForMs =
+        status.startedAt === undefined ? 0 : Date.now() - Date.parse(status.startedAt)
       this.#follow(container, identity, clock.now() - ranForMs)
       return
     }

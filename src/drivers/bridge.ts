@@ -232,7 +232,9 @@ export class BridgeDriver {
 
   #parseMark(alias: string): readonly [kind: string | undefined, id: string | undefined] {
     const [product, instance, kind, id] = alias.split(':')
-    return product === 'portolan' && instance === this.#instance ? [kind, id] : [undefined, undefined]
+    return product === 'portolan' && instance === this.#instance
+      ? [kind, id]
+      : [undefined, undefined]
   }
 }
 

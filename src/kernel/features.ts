@@ -55,7 +55,8 @@ function inScratch(body: () => void): void {
 function probeIpvs(): Feature {
   const isLoaded = existsSync('/proc/net/ip_vs')
   const modules = `/lib/modules/${release()}/modules.dep`
-  const isThere = isLoaded || (existsSync(modules) && readFileSync(modules, 'utf8').includes('/ip_vs.ko'))
+  const isThere =
+    isLoaded || (existsSync(modules) && readFileSync(modules, 'utf8').includes('/ip_vs.ko'))
   const detail = isThere ? 'yes' : 'this kernel was built without IPVS'
   return { name: 'IPVS', isAvailable: isThere, detail }
 }

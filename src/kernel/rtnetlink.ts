@@ -189,9 +189,7 @@ export function listAddresses(index?: number): readonly LinkAddress[] {
 /** Adds `ADDRESS/LENGTH`; one that is there is no error. IPv6 without duplicate detection. */
 export function addAddress(index: number, cidr: string): void {
   const { payload, attempt } = composeAddress(index, cidr)
-  ignoring('EEXIST', () =>
-    send(RTM.NEWADDR, NLM_F.CREATE | NLM_F.EXCL, payload, `add ${attempt}`),
-  )
+  ignoring('EEXIST', () => send(RTM.NEWADDR, NLM_F.CREATE | NLM_F.EXCL, payload, `add ${attempt}`))
 }
 
 export function removeAddress(index: number, cidr: string): void {
@@ -219,12 +217,7 @@ export function removeDefaultRoute(gateway: string, index: number): void {
   ignoring('ESRCH', () => send(RTM.DELROUTE, 0, payload, `remove ${attempt}`))
 }
 
-function createLink(
-  name: string,
-  kind: string,
-  change: LinkChange,
-  info: readonly Buffer[],
-): void {
+function createLink(name: string, kind: string, change: LinkChange, info: readonly Buffer[]): void {
   const payload = Buffer.concat([
     composeLink(AF_UNSPEC, 0, change.isUp),
     attribute(IFLA.IFNAME, name),

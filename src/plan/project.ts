@@ -119,7 +119,9 @@ function isDeclaredAs(network: Network, spec: NetworkSpec): boolean {
 export function declarationOf(spec: NetworkSpec): string {
   const { driver, options, subnets, hasIpv4, hasIpv6, isInternal, isAttachable, labels } = spec
   return createHash('sha256')
-    .update(stableJson({ driver, options, subnets, hasIpv4, hasIpv6, isInternal, isAttachable, labels }))
+    .update(
+      stableJson({ driver, options, subnets, hasIpv4, hasIpv6, isInternal, isAttachable, labels }),
+    )
     .digest('hex')
 }
 

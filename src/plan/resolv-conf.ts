@@ -10,6 +10,7 @@
  */
 
 import { createHash } from 'node:crypto'
+import { parseNdots } from '../../resolver/forward/ndots.js'
 import type { ResolvConf } from '../../resolver/forward/resolv-conf.js'
 import type { UpstreamAddress } from '../../resolver/forward/policy.js'
 
@@ -155,12 +156,6 @@ function composeText(lines: Lines, input: ResolvConfInput): string {
     ...lines.comments.map(comment => `# ${comment}`),
     '',
   ].join('\n')
-}
-
-/** The last `ndots` that is an integer of 0 or more, as the resolver's own parser reads it. */
-function parseNdots(options: readonly string[]): number | undefined {
-  const valid = options.filter(option => /^ndots:\+?\d{1,9}$/.test(option)).at(-1)
-  return valid === undefined ? undefined : Number(valid.slice('ndots:'.length))
 }
 
 function isNoBadNdots(option: string): boolean {

@@ -71,7 +71,7 @@ function load(): Libc {
     )
   }
   try {
-    const koffi: Koffi = createRequire(import.meta.url)('koffi')
+    const koffi = createRequire(import.meta.url)('koffi') as Koffi
     return declare(koffi)
   } catch (error) {
     throw new RuntimeError(

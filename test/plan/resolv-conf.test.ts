@@ -1,5 +1,6 @@
 import t from 'tap'
-import { parseNdots, parseResolvConf } from '../../resolver/forward/resolv-conf.js'
+import { parseNdots } from '../../resolver/forward/ndots.js'
+import { parseResolvConf } from '../../resolver/forward/resolv-conf.js'
 import { hashResolvConf, planResolvConf, withoutOwn } from '../../src/plan/resolv-conf.js'
 import type { ResolvConfInput } from '../../src/plan/resolv-conf.js'
 

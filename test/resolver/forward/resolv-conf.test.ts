@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import t from 'tap'
 import {
   isSystemdStub,
-  parseNdots,
   parseResolvConf,
   readResolvConf,
   watchResolvConf,
 } from '../../../resolver/forward/resolv-conf.js'
+import { parseNdots } from '../../../resolver/forward/ndots.js'
 import type { Test } from 'tap'
 import type { ResolvConfFile } from '../../../resolver/forward/resolv-conf.js'
 

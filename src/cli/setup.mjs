@@ -2,14 +2,14 @@
  * Gets a checkout ready: npm packages, Debian packages (as root), build. Plain JavaScript, for nothing
  * is installed or compiled when it runs. Does only what is missing, and says what it does.
  *
- * `node src/setup.mjs` for running, `--test` for the tools of the tests as well.
+ * `node src/cli/setup.mjs` for running, `--test` for the tools of the tests as well.
  */
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const root = new URL('..', import.meta.url).pathname
+const root = new URL('../..', import.meta.url).pathname
 const isTest = process.argv.includes('--test')
 
 /** What proves that a package is there, and the Debian package that brings it. */
