@@ -30,15 +30,15 @@ export interface Container {
 
 export type Health = 'none' | 'starting' | 'healthy' | 'unhealthy'
 
-/** A process as the kernel tells it apart from a later one with the same pid. */
+/** A container's processes as the kernel tells them apart from later ones with the same pids. */
 export interface ProcessIdentity {
   /** The container's name when it started, for messages. */
   readonly name: string
   /** Where its exit code is written. */
   readonly runDir: string
-  /** PID 1 of the container, as the host numbers it. */
+  /** PID 1 of the container, as the host numbers it. Its end is the end of the container. */
   readonly initPid: number
-  /** The command itself, as the host numbers it. */
+  /** The command itself, as the host numbers it; signals go here. */
   readonly appPid?: number
   /** Field 22 of /proc/PID/stat of `initPid`, in clock ticks since boot. */
   readonly startTime: number

@@ -11,7 +11,12 @@ import { join } from 'node:path'
 import type { Clock, Timer } from '../base/clock.js'
 import { CodedError, errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
-import { initialStatus, type Container, type ContainerStatus } from '../catalog/container.js'
+import {
+  initialStatus,
+  type Container,
+  type ContainerStatus,
+  type ProcessIdentity,
+} from '../catalog/container.js'
 import {
   decideRestart,
   execInContainer,
@@ -28,7 +33,6 @@ import {
   watchProcess,
   type Poller,
   type ProcessExit,
-  type ProcessIdentity,
   type ProcessWatch,
   type RestartState,
 } from '../runtime/index.js'
@@ -256,9 +260,9 @@ export class Supervisor {
     const env = environmentOf(container, undefined)
     const known = status.health === 'none' ? 'starting' : status.health
     const monitor = new HealthMonitor({
-      check: { ...check, command: check.argv },
+      check,
       clock,
-      probe: (command, timeoutMs) => execInContainer(identity, command, { env, timeoutMs }),
+      probe: (argv, timeoutMs) => execInContainer(identity, argv, { env, timeoutMs }),
       onResult: ({ status: health }, before) => {
         if (health === before.status) return
         const current = this.#options.state.snapshot.containers.get(container.id)
@@ -289,11 +293,11 @@ export class Supervisor {
   #afterExit(container: Container, exit: ProcessExit, ranForMs: number): void {
     const { id } = container
     const wasStopped = this.#stopping.has(id) || container.desired !== 'running'
-    const decision = decideRestart(
-      restartPolicyOf(container),
-      this.#restarts.get(id) ?? FIRST_START,
-      { exitCode: exit.code, ranForMs, wasStopped },
-    )
+    const decision = decideRestart(container.spec.restart, this.#restarts.get(id) ?? FIRST_START, {
+      exitCode: exit.code,
+      ranForMs,
+      wasStopped,
+    })
     const status = this.#statusOf(container)
     const { process: _process, ...rest } = status
     const willRestart = decision.kind === 'restart'
@@ -348,7 +352,7 @@ export class Supervisor {
     }
     if (container.desired !== 'running' || status.state === 'created') return
     if (status.state === 'exited') {
-      const isWanted = isStartedWithDaemon(restartPolicyOf(container), false)
+      const isWanted = isStartedWithDaemon(container.spec.restart, false)
       if (isWanted && status.exitCode === undefined) this.#scheduleRestart(container.id, 0)
       return
     }
@@ -382,14 +386,6 @@ export class Supervisor {
 }
 
 const unknownExit: ProcessExit = { code: 137, isRecorded: false }
-
-function restartPolicyOf({ spec: { restart } }: Container): Parameters<typeof decideRestart>[0] {
-  if (restart.condition !== 'on-failure') return { kind: restart.condition }
-  const { maxRetries } = restart
-  return maxRetries === undefined
-    ? { kind: 'on-failure' }
-    : { kind: 'on-failure', maximumRetries: maxRetries }
-}
 
 /** What the command gets: what was declared, and what every program expects. */
 export function environmentOf(

@@ -8,7 +8,7 @@ import { closeSync, constants, ftruncateSync, openSync, readFileSync } from 'nod
 import { writeFileSync, writeSync } from 'node:fs'
 import { errorCode } from '../base/error.js'
 import { isAlive } from './identity.js'
-import type { ProcessIdentity } from './identity.js'
+import type { ProcessIdentity } from '../catalog/container.js'
 import { bindFiles, missingFiles } from './mounts.js'
 import type { ContainerFiles } from './mounts.js'
 import { runInNamespaces } from './namespaces.js'

@@ -3,11 +3,12 @@
 import type { Clock, Timer } from '../base/clock.js'
 import { errorMessage } from '../base/error.js'
 import { applyProbe, NEW_HEALTH, nextProbeDelay } from './health.js'
-import type { Health, Healthcheck, ProbeResult } from './health.js'
+import type { Healthcheck } from '../catalog/service.js'
+import type { Health, ProbeResult } from './health.js'
 
 /** `code` undefined: the time was up. Rejects where the probe could not run. */
 export type Probe = (
-  command: readonly string[],
+  argv: readonly string[],
   timeoutMs: number,
 ) => Promise<{ readonly code: number | undefined; readonly output: string }>
 
@@ -67,7 +68,7 @@ export class HealthMonitor {
   async #probe(): Promise<Pick<ProbeResult, 'exitCode' | 'output'>> {
     const { check, probe } = this.#options
     try {
-      const { code, output } = await probe(check.command, check.timeoutMs)
+      const { code, output } = await probe(check.argv, check.timeoutMs)
       if (code !== undefined) return { exitCode: code, output }
       const sentence = `Health check exceeded timeout (${check.timeoutMs / 1000}s)`
       return { exitCode: -1, output: output === '' ? sentence : `${sentence}: ${output}` }

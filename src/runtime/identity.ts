@@ -6,20 +6,7 @@
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorCode } from '../base/error.js'
-
-/** JSON-able. Pids are the host's. */
-export interface ProcessIdentity {
-  readonly name: string
-  readonly runDir: string
-  /** PID 1 of the container's PID namespace. Its end is the end of the container. */
-  readonly initPid: number
-  /** The command itself; signals go here. */
-  readonly appPid?: number
-  /** Clock ticks from boot to the start of the init (proc_pid_stat(5), field 22). */
-  readonly startTime: number
-  /** `/proc/sys/kernel/random/boot_id`. */
-  readonly bootId: string
-}
+import type { ProcessIdentity } from '../catalog/container.js'
 
 /** How a container ended. */
 export interface ProcessExit {

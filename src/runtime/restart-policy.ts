@@ -1,12 +1,6 @@
 /** Decides whether a container that ended is started again, and when: Docker's rules. Pure. */
 
-import { RuntimeError } from './error.js'
-
-export type RestartPolicy =
-  | { readonly kind: 'no' }
-  | { readonly kind: 'always' }
-  | { readonly kind: 'unless-stopped' }
-  | { readonly kind: 'on-failure'; readonly maximumRetries?: number } // absent: without limit
+import type { RestartPolicy } from '../catalog/service.js'
 
 /** What is remembered from one end to the next; `FIRST_START` to begin with. */
 export interface RestartState {
@@ -33,26 +27,6 @@ const FIRST_DELAY_MS = 100
 const LAST_DELAY_MS = 60_000
 const LONG_RUN_MS = 10_000
 
-/**
- * Parses Compose's `restart`: `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
- * Throws RuntimeError `RUNTIME_BAD_SPECIFICATION`.
- */
-export function parseRestartPolicy(text: string): RestartPolicy {
-  if (text === '' || text === 'no') return { kind: 'no' }
-  if (text === 'always' || text === 'unless-stopped') return { kind: text }
-  const match = /^on-failure(?::(\d{1,9}))?$/.exec(text)
-  if (!match) {
-    throw new RuntimeError(
-      'RUNTIME_BAD_SPECIFICATION',
-      `Cannot use the restart policy "${text}": it must be no, always, unless-stopped, on-failure ` +
-        'or on-failure:N',
-    )
-  }
-  // Docker reads 0 as "no limit".
-  const maximumRetries = Number(match[1] ?? 0)
-  return maximumRetries === 0 ? { kind: 'on-failure' } : { kind: 'on-failure', maximumRetries }
-}
-
 /** What to do now that a run has ended. */
 export function decideRestart(
   policy: RestartPolicy,
@@ -68,7 +42,7 @@ export function decideRestart(
 
 /** Whether a daemon that comes up starts a container that is not running. */
 export function isStartedWithDaemon(policy: RestartPolicy, wasStopped: boolean): boolean {
-  switch (policy.kind) {
+  switch (policy.condition) {
     case 'always':
       return true
     case 'unless-stopped':
@@ -85,7 +59,7 @@ function reasonToStay(
   run: EndedRun,
 ): string | undefined {
   if (run.wasStopped) return 'it was stopped on request'
-  switch (policy.kind) {
+  switch (policy.condition) {
     case 'no':
       return 'its restart policy is "no"'
     case 'always':
@@ -93,9 +67,9 @@ function reasonToStay(
       return undefined
     case 'on-failure': {
       if (run.exitCode === 0) return 'it ended well and its restart policy is "on-failure"'
-      const { maximumRetries = Infinity } = policy
-      if (state.restartCount < maximumRetries) return undefined
-      return `it failed ${maximumRetries} times after its first start, the most it may`
+      const { maxRetries = Infinity } = policy
+      if (state.restartCount < maxRetries) return undefined
+      return `it failed ${maxRetries} times after its first start, the most it may`
     }
   }
 }

@@ -3,7 +3,8 @@
 import { closeSync } from 'node:fs'
 import { openPidfd } from '../kernel/pidfd.js'
 import { isAlive, readExit } from './identity.js'
-import type { ProcessExit, ProcessIdentity } from './identity.js'
+import type { ProcessIdentity } from '../catalog/container.js'
+import type { ProcessExit } from './identity.js'
 import { reapChild } from './spawn.js'
 
 /** What this folder needs of the process's poller. */

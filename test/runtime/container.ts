@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { openPoller } from '../../resolver/listen/poller.js'
 import { isAlive, killProcess, rewriteFile, startProcess } from '../../src/runtime/index.js'
-import type { Poller, ProcessIdentity, ProcessSpecification } from '../../src/runtime/index.js'
+import type { ProcessIdentity } from '../../src/catalog/container.js'
 import { runInNamespaces } from '../../src/runtime/namespaces.js'
 
 /** Options for a test that makes namespaces. */
