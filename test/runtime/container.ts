@@ -8,6 +8,7 @@ import type { Test } from 'tap'
 import { openPoller } from '../../resolver/listen/poller.js'
 import { isAlive, killProcess, rewriteFile, startProcess } from '../../src/runtime/index.js'
 import type { ProcessIdentity } from '../../src/catalog/container.js'
+import type { Poller, ProcessSpecification } from '../../src/runtime/index.js'
 import { runInNamespaces } from '../../src/runtime/namespaces.js'
 
 /** Options for a test that makes namespaces. */
