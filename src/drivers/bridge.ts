@@ -10,7 +10,7 @@ import { readdirSync } from 'node:fs'
 import type { Endpoint } from '../catalog/endpoint.js'
 import type { Network, NetworkSpec } from '../catalog/network.js'
 import { runInNetns, type Netns } from '../kernel/netns.js'
-import { listTables, runNft } from '../kernel/nft.js'
+import { listTables, queryNft, runNft } from '../kernel/nft.js'
 import {
   addAddress,
   addDefaultRoute,
@@ -60,6 +60,8 @@ export class BridgeDriver {
   readonly #bridges = new Map<string, Bridge>()
   readonly #veths = new Map<string, Veth>()
   #rules = ''
+  /** How the kernel lists what `#rules` made, to tell when somebody changed it. */
+  #listing = ''
 
   /** `instance` marks what is ours; `table` is our nftables table in the host's namespace. */
   constructor(options: { readonly instance: string; readonly table: string }) {
@@ -154,7 +156,8 @@ export class BridgeDriver {
   #createBridge(network: Network): Link {
     for (const name of this.#namesOf(network)) {
       if (getLink(name) !== undefined) continue
-      createBridge(name)
+      // Its own, or it takes the lowest of its ports' and changes under its neighbours' caches.
+      createBridge(name, { mac: bridgeMac(network) })
       const link = getLink(name)
       if (link !== undefined) return link
     }
@@ -178,21 +181,32 @@ export class BridgeDriver {
       )
     }
     const { mtu, isOpen } = parseBridgeOptions(network)
-    const existing = this.#findVeth(endpoint.id)
+    const existing = this.#findVethTo(sandbox, endpoint)
     const link = existing ?? this.#createVeth(sandbox, endpoint, bridge, mtu)
     this.#veths.set(endpoint.id, { name: link.name, netnsId: sandbox.netns.id })
     if (existing !== undefined) {
       const isRight = link.master === bridge.index && link.isUp && link.mtu === mtu
       if (!isRight) updateLink(link.index, { master: bridge.index, isUp: true, mtu })
-      if (link.master === bridge.index) return
     }
-    if (!isOpen) setPortIsolated(link.index, true)
+    if (link.isIsolated === isOpen) setPortIsolated(link.index, !isOpen)
   }
 
   #findVeth(endpointId: string): Link | undefined {
     const name = this.#veths.get(endpointId)?.name
     const link = name === undefined ? undefined : getLink(name)
     return link?.alias === this.#mark('endpoint', endpointId) ? link : undefined
+  }
+
+  /** The host's end where the other one is in the sandbox; one that leads elsewhere goes. */
+  #findVethTo(sandbox: SandboxLinks, endpoint: Endpoint): Link | undefined {
+    const link = this.#findVeth(endpoint.id)
+    if (link === undefined) return undefined
+    const inside = runInNetns(sandbox.netns, () => getLink(endpoint.interfaceName))
+    if (inside?.kind === 'veth' && inside.index === link.peer && inside.peer === link.index) {
+      return link
+    }
+    removeLink(link.index)
+    return undefined
   }
 
   #createVeth(sandbox: SandboxLinks, endpoint: Endpoint, bridge: Bridge, mtu: number): Link {
@@ -213,17 +227,25 @@ export class BridgeDriver {
 
   #reconcileRules(networks: readonly Network[]): void {
     const ruled = networks.map((network): RuledNetwork => {
-      const { isMasqueraded } = parseBridgeOptions(network)
+      const { isMasqueraded, isOpen } = parseBridgeOptions(network)
       const bridge = this.#bridges.get(network.id)?.name ?? ''
       const subnets = network.subnets.map(({ subnet }) => subnet)
-      return { bridge, subnets, isInternal: network.isInternal, isMasqueraded }
+      return { bridge, subnets, isInternal: network.isInternal, isOpen, isMasqueraded }
     })
     const rules = composeHostRules(this.#table, ruled)
     const isThere = listTables().some(one => one.family === 'inet' && one.name === this.#table)
     const isWanted = ruled.length > 0
-    if (rules === this.#rules && isThere === isWanted) return
+    const isIntact = isThere === isWanted && (!isThere || this.#listRules() === this.#listing)
+    if (rules === this.#rules && isIntact) return
     if (isWanted || isThere) runNft(rules)
     this.#rules = rules
+    this.#listing = isWanted ? this.#listRules() : ''
+  }
+
+  /** Without handles, which a restored rule has others of. */
+  #listRules(): string {
+    const listing = queryNft(`list table inet ${this.#table}`)
+    return JSON.stringify(listing, (key, value: unknown) => (key === 'handle' ? 0 : value))
   }
 
   #mark(kind: 'network' | 'endpoint', id: string): string {
@@ -253,7 +275,11 @@ function reconcileInside(endpoint: Endpoint, network: Network): void {
 
 /** One default route a family, through our chosen gateway. Routes that are not default stay. */
 function reconcileDefaultRoutes(sandbox: SandboxLinks): void {
-  const defaults = listRoutes().filter(({ destination }) => destination === undefined)
+  const links = sandbox.endpoints.map(({ endpoint }) => getLink(endpoint.interfaceName)?.index)
+  const defaults = listRoutes().filter(
+    // Others, such as a VPN's, are the container's own.
+    ({ destination, index }) => destination === undefined && links.includes(index),
+  )
   for (const family of [4, 6] as const) {
     const wanted = defaultRouteOf(sandbox, family)
     const isWanted = (route: (typeof defaults)[number]): boolean =>
@@ -278,6 +304,11 @@ function defaultRouteOf(
     .find(address => address !== undefined && address.includes(':') === (family === 6))
   const link = found && getLink(found.endpoint.interfaceName)
   return gateway !== undefined && link ? { gateway, index: link.index } : undefined
+}
+
+/** Locally administered, and the same after a re-creation. */
+function bridgeMac({ id }: Network): string {
+  return ['02', ...(id.match(/../g) ?? []).slice(0, 5)].join(':')
 }
 
 /** Addresses of a bridge of ours: exactly these, and what the kernel adds by itself. */

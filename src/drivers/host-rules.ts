@@ -1,7 +1,8 @@
 /**
  * The host's nftables rules for all bridge networks: one table of ours, composed whole. Pure.
  *
- * Forwarding: within one network free, between two of ours never, in and out of internal ones never.
+ * Forwarding: within one network free, between two of ours never, in and out of internal ones never,
+ * into a masqueraded one only replies and what was translated on purpose (a published port).
  * Leaving: the containers' addresses become the host's.
  */
 
@@ -10,6 +11,8 @@ export interface RuledNetwork {
   /** CIDR. */
   readonly subnets: readonly string[]
   readonly isInternal: boolean
+  /** Its containers may talk to each other. */
+  readonly isOpen: boolean
   readonly isMasqueraded: boolean
 }
 
@@ -18,16 +21,22 @@ export function composeHostRules(table: string, networks: readonly RuledNetwork[
   const clear = `table inet ${table} { }\ndelete table inet ${table}\n`
   if (networks.length === 0) return clear
   const bridges = networks.map(({ bridge }) => quote(bridge))
+  const open = networks.filter(({ isOpen }) => isOpen).map(one => quote(one.bridge))
   const internal = networks.filter(({ isInternal }) => isInternal).map(one => quote(one.bridge))
   const leaving = networks
     .filter(({ isInternal, isMasqueraded }) => !isInternal && isMasqueraded)
     .flatMap(({ subnets }) => subnets)
+  // Behind the host's address, so reached from outside through published ports alone.
+  const hidden = networks
+    .filter(({ isInternal, isMasqueraded }) => !isInternal && isMasqueraded)
+    .map(one => quote(one.bridge))
   const v4 = leaving.filter(subnet => !subnet.includes(':'))
   const v6 = leaving.filter(subnet => subnet.includes(':'))
   return `${clear}table inet ${table} {
   set bridges { type ifname; ${elements(bridges)} }
   set internal { type ifname; ${elements(internal)} }
-  set same_bridge { type ifname . ifname; ${elements(bridges.map(name => `${name} . ${name}`))} }
+  set hidden { type ifname; ${elements(hidden)} }
+  set same_bridge { type ifname . ifname; ${elements(open.map(name => `${name} . ${name}`))} }
   set leaving4 { type ipv4_addr; flags interval; ${elements(v4)} }
   set leaving6 { type ipv6_addr; flags interval; ${elements(v6)} }
   chain forward {
@@ -36,6 +45,9 @@ export function composeHostRules(table: string, networks: readonly RuledNetwork[
     iifname @internal drop
     oifname @internal drop
     iifname @bridges oifname @bridges drop
+    oifname @hidden ct state established,related accept
+    oifname @hidden ct status dnat accept
+    oifname @hidden drop
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;

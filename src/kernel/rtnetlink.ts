@@ -21,6 +21,7 @@ const RTM = {
   NEWLINK: 16,
   DELLINK: 17,
   GETLINK: 18,
+  SETLINK: 19,
   NEWADDR: 20,
   DELADDR: 21,
   GETADDR: 22,
@@ -42,6 +43,7 @@ const IFLA = {
 } as const
 const IFLA_INFO_KIND = 1
 const IFLA_INFO_DATA = 2
+const IFLA_INFO_SLAVE_DATA = 5
 const VETH_INFO_PEER = 1
 const IFLA_BRPORT_ISOLATED = 33
 const IFA = { ADDRESS: 1, LOCAL: 2, BROADCAST: 4, FLAGS: 8 } as const
@@ -65,6 +67,10 @@ export interface Link {
   readonly mtu: number
   readonly isUp: boolean
   readonly master: number | undefined
+  /** The index of a veth's other end, in that end's namespace. */
+  readonly peer: number | undefined
+  /** Whether a bridge port is kept from the other isolated ones. */
+  readonly isIsolated: boolean
   /** ifalias: what somebody wrote down about the link, ours with our mark. */
   readonly alias: string
 }
@@ -163,7 +169,8 @@ export function setPortIsolated(index: number, isIsolated: boolean): void {
     composeLink(AF_BRIDGE, index),
     nested(IFLA.PROTINFO, attribute(IFLA_BRPORT_ISOLATED, Buffer.from([isIsolated ? 1 : 0]))),
   ])
-  send(RTM.NEWLINK, 0, payload, `isolate bridge port ${index}`)
+  // As RTM_NEWLINK the kernel acknowledges it and does nothing.
+  send(RTM.SETLINK, 0, payload, `isolate bridge port ${index}`)
 }
 
 /** Removes a link; with a veth its peer goes too. One that is gone already is no error. */
@@ -313,6 +320,8 @@ function parseLink({ type, payload }: NetlinkMessage): Link[] {
   const attributes = parseAttributes(payload.subarray(LINK_BYTES))
   const info = attributes.get(IFLA.LINKINFO)
   const kind = info && parseAttributes(info).get(IFLA_INFO_KIND)
+  const port = info && parseAttributes(info).get(IFLA_INFO_SLAVE_DATA)
+  const isolated = port && parseAttributes(port).get(IFLA_BRPORT_ISOLATED)
   return [
     {
       index: payload.readInt32LE(4),
@@ -322,6 +331,8 @@ function parseLink({ type, payload }: NetlinkMessage): Link[] {
       mtu: attributes.get(IFLA.MTU)?.readUInt32LE(0) ?? 0,
       isUp: (payload.readUInt32LE(8) & IFF_UP) !== 0,
       master: attributes.get(IFLA.MASTER)?.readUInt32LE(0),
+      peer: attributes.get(IFLA.LINK)?.readUInt32LE(0),
+      isIsolated: isolated?.[0] === 1,
       alias: textOf(attributes.get(IFLA.IFALIAS)) ?? '',
     },
   ]

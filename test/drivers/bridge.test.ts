@@ -111,38 +111,30 @@ t.test('icc=false: containers reach the outside and not each other', asRoot, asy
   t.ok(reaches(a, OUTSIDE.v4))
 })
 
-t.test(
-  'icc=false: containers do not reach each other by way of the gateway',
-  { ...asRoot, todo: 'same_bridge accepts iif == oif also for networks with icc off' },
-  async t => {
-    const lab = openLab(t)
-    const net = network(1, { options: { icc: 'false' } })
-    const [a, b] = [lab.sandbox(), lab.sandbox()]
-    lab.at(() => lab.driver.reconcileNetworks([net]))
-    attach(lab, a, [{ network: net, endpoint: endpoint(net, 5) }])
-    attach(lab, b, [{ network: net, endpoint: endpoint(net, 6) }])
-    run(a, 'ip', 'route', 'add', '10.0.1.6/32', 'via', '10.0.1.1')
-    run(b, 'ip', 'route', 'add', '10.0.1.5/32', 'via', '10.0.1.1')
-    t.notOk(reaches(a, '10.0.1.6'))
-  },
-)
+t.test('icc=false: containers do not reach each other by way of the gateway', asRoot, async t => {
+  const lab = openLab(t)
+  const net = network(1, { options: { icc: 'false' } })
+  const [a, b] = [lab.sandbox(), lab.sandbox()]
+  lab.at(() => lab.driver.reconcileNetworks([net]))
+  attach(lab, a, [{ network: net, endpoint: endpoint(net, 5) }])
+  attach(lab, b, [{ network: net, endpoint: endpoint(net, 6) }])
+  run(a, 'ip', 'route', 'add', '10.0.1.6/32', 'via', '10.0.1.1')
+  run(b, 'ip', 'route', 'add', '10.0.1.5/32', 'via', '10.0.1.1')
+  t.notOk(reaches(a, '10.0.1.6'))
+})
 
-t.test(
-  'icc=false is mended on a port that lost its isolation',
-  { ...asRoot, todo: 'an existing port on its bridge is never checked for isolation' },
-  async t => {
-    const lab = openLab(t)
-    const net = network(1, { options: { icc: 'false' } })
-    const a = lab.sandbox()
-    lab.at(() => lab.driver.reconcileNetworks([net]))
-    const attached = [{ network: net, endpoint: endpoint(net, 5) }]
-    attach(lab, a, attached)
-    const port = String(ip(lab.host, 'link', 'show', 'master', 'ptl-net1')[0]?.['ifname'])
-    run(lab.host, 'bridge', 'link', 'set', 'dev', port, 'isolated', 'off')
-    attach(lab, a, attached)
-    t.match(run(lab.host, 'bridge', '-d', 'link', 'show', 'dev', port), 'isolated on')
-  },
-)
+t.test('icc=false is mended on a port that lost its isolation', asRoot, async t => {
+  const lab = openLab(t)
+  const net = network(1, { options: { icc: 'false' } })
+  const a = lab.sandbox()
+  lab.at(() => lab.driver.reconcileNetworks([net]))
+  const attached = [{ network: net, endpoint: endpoint(net, 5) }]
+  attach(lab, a, attached)
+  const port = String(ip(lab.host, 'link', 'show', 'master', 'ptl-net1')[0]?.['ifname'])
+  run(lab.host, 'bridge', 'link', 'set', 'dev', port, 'isolated', 'off')
+  attach(lab, a, attached)
+  t.match(run(lab.host, 'bridge', '-d', 'link', 'show', 'dev', port), 'isolated on')
+})
 
 t.test('mtu, MAC, address and name inside are those of the endpoint', asRoot, async t => {
   const lab = openLab(t)
@@ -276,23 +268,19 @@ t.test('reconcileNetworks() puts a deleted table back', asRoot, async t => {
   t.equal(run(lab.host, 'nft', 'list', 'table', 'inet', TABLE), before)
 })
 
-t.test(
-  'reconcileNetworks() puts flushed rules of its table back',
-  { ...asRoot, todo: 'only the presence of the table is checked, not its rules' },
-  async t => {
-    const lab = openLab(t)
-    const nets = [network(1)]
-    lab.at(() => lab.driver.reconcileNetworks(nets))
-    const before = run(lab.host, 'nft', 'list', 'table', 'inet', TABLE)
-    run(lab.host, 'nft', 'flush', 'table', 'inet', TABLE)
-    lab.at(() => lab.driver.reconcileNetworks(nets))
-    t.equal(run(lab.host, 'nft', 'list', 'table', 'inet', TABLE), before)
-  },
-)
+t.test('reconcileNetworks() puts flushed rules of its table back', asRoot, async t => {
+  const lab = openLab(t)
+  const nets = [network(1)]
+  lab.at(() => lab.driver.reconcileNetworks(nets))
+  const before = run(lab.host, 'nft', 'list', 'table', 'inet', TABLE)
+  run(lab.host, 'nft', 'flush', 'table', 'inet', TABLE)
+  lab.at(() => lab.driver.reconcileNetworks(nets))
+  t.equal(run(lab.host, 'nft', 'list', 'table', 'inet', TABLE), before)
+})
 
 t.test(
   "a bridge keeps its MAC when containers come and go, so neighbours' caches stay true",
-  { ...asRoot, todo: 'the bridge has no MAC of its own and takes the lowest of its ports' },
+  asRoot,
   async t => {
     const lab = openLab(t)
     const net = network(1)
@@ -307,39 +295,31 @@ t.test(
   },
 )
 
-t.test(
-  'an endpoint whose old sandbox still stands moves to the new one',
-  { ...asRoot, todo: 'an existing host end is taken for right wherever its other end is' },
-  async t => {
-    const lab = openLab(t)
-    const net = network(1)
-    const [old, next] = [lab.sandbox(), lab.sandbox()]
-    lab.at(() => lab.driver.reconcileNetworks([net]))
-    const attached = { network: net, endpoint: endpoint(net, 5) }
-    attach(lab, old, [attached])
-    const driver = lab.at(() => openDriver())
-    lab.at(() => driver.reconcileNetworks([net]))
-    attach(lab, next, [attached], driver)
-    t.ok(reaches(next, '10.0.1.1'))
-  },
-)
+t.test('an endpoint whose old sandbox still stands moves to the new one', asRoot, async t => {
+  const lab = openLab(t)
+  const net = network(1)
+  const [old, next] = [lab.sandbox(), lab.sandbox()]
+  lab.at(() => lab.driver.reconcileNetworks([net]))
+  const attached = { network: net, endpoint: endpoint(net, 5) }
+  attach(lab, old, [attached])
+  const driver = lab.at(() => openDriver())
+  lab.at(() => driver.reconcileNetworks([net]))
+  attach(lab, next, [attached], driver)
+  t.ok(reaches(next, '10.0.1.1'))
+})
 
-t.test(
-  'a default route that the container made by another link stays',
-  { ...asRoot, todo: 'default routes of all links are taken for ours' },
-  async t => {
-    const lab = openLab(t)
-    const net = network(1)
-    const a = lab.sandbox()
-    lab.at(() => lab.driver.reconcileNetworks([net]))
-    run(a, 'ip', 'link', 'add', 'vpn0', 'type', 'bridge')
-    run(a, 'ip', 'address', 'add', '192.0.2.2/24', 'dev', 'vpn0')
-    run(a, 'ip', 'link', 'set', 'vpn0', 'up')
-    run(a, 'ip', 'route', 'add', 'default', 'via', '192.0.2.1', 'metric', '50')
-    attach(lab, a, [{ network: net, endpoint: endpoint(net, 5) }])
-    t.match(ip(a, 'route', 'show', 'default', 'dev', 'vpn0'), [{ gateway: '192.0.2.1' }])
-  },
-)
+t.test('a default route that the container made by another link stays', asRoot, async t => {
+  const lab = openLab(t)
+  const net = network(1)
+  const a = lab.sandbox()
+  lab.at(() => lab.driver.reconcileNetworks([net]))
+  run(a, 'ip', 'link', 'add', 'vpn0', 'type', 'bridge')
+  run(a, 'ip', 'address', 'add', '192.0.2.2/24', 'dev', 'vpn0')
+  run(a, 'ip', 'link', 'set', 'vpn0', 'up')
+  run(a, 'ip', 'route', 'add', 'default', 'via', '192.0.2.1', 'metric', '50')
+  attach(lab, a, [{ network: net, endpoint: endpoint(net, 5) }])
+  t.match(ip(a, 'route', 'show', 'default', 'dev', 'vpn0'), [{ gateway: '192.0.2.1' }])
+})
 
 t.test('check() says what is wrong with an option in one sentence', asRoot, async t => {
   const driver = openDriver()
