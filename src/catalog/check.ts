@@ -18,7 +18,8 @@ const maxNameOctets = 253 // 255 on the wire, less the first length and the root
 
 /** Throws CatalogError `CATALOG_BAD_NAME` unless `name` can name a `kind` and be asked for in DNS. */
 export function checkEntityName(kind: 'container' | 'network' | 'project', name: string): void {
-  if (!entityName.test(name)) {
+  // Compose's rule for projects is its own, and the provider's: one character is enough.
+  if (kind !== 'project' && !entityName.test(name)) {
     throw new CatalogError(
       'CATALOG_BAD_NAME',
       `"${name}" cannot name a ${kind}: use two or more of a-z, A-Z, 0-9, "_", "." and "-", starting with a letter or digit`,

@@ -140,7 +140,10 @@ async function compose(
   await supervisor.recover()
   effects.sweep()
   const loop = openReconcileLoop({
-    reconcile: () => effects.reconcileAll(),
+    reconcile: async () => {
+      await effects.reconcileAll()
+      await supervisor.rotateLogs()
+    },
     poller,
     clock: systemClock,
     logger,
@@ -180,8 +183,12 @@ async function compose(
   const server = await openApiServer(operations, paths.socket)
   lifetime.defer(() => server.close())
   logger.info({ socket: paths.socket, pid: process.pid }, 'The daemon is up')
-  // After the socket answers: what was acknowledged may take its time to start.
-  projects.converge(report(logger)).catch((error: unknown) => logger.error({}, errorMessage(error)))
+  // After the socket answers: what was acknowledged may take its time to stop and to start.
+  const goOn = async (): Promise<void> => {
+    await supervisor.finishStops()
+    await projects.converge(report(logger))
+  }
+  goOn().catch((error: unknown) => logger.error({}, errorMessage(error)))
   return { ended, close: () => lifetime.close() }
 }
 

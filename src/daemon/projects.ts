@@ -347,9 +347,14 @@ export class Projects {
       const isDue = options.onlyCreated ? status?.state === 'created' : status?.state !== 'running'
       // A replica that ended well and is not to restart has done its work.
       const isDone = status?.state === 'exited' && status.exitCode === 0 && !status.failure
-      if (!isDue || isDone || container.desired !== 'running') return
+      if (!isDue || isDone || container.desired === 'removed') return
+      if (options.onlyCreated && container.desired === 'stopped') return
       try {
-        await this.#slots.run(() => supervisor.start(container))
+        const wanted = { ...container, desired: 'running' as const }
+        if (container.desired === 'stopped') {
+          await state.declare([{ op: 'put-container', container: wanted }])
+        }
+        await this.#slots.run(() => supervisor.start(wanted))
         started++
         report({ kind: 'progress', message: describeStart(state.snapshot, container) })
       } catch (error) {

@@ -15,6 +15,7 @@ import {
   initialStatus,
   type Container,
   type ContainerStatus,
+  type DesiredState,
   type ProcessIdentity,
 } from '../catalog/container.js'
 import {
@@ -28,6 +29,7 @@ import {
   readExit,
   readIdentity,
   repairFiles,
+  rotateLog,
   startProcess,
   stopProcess,
   watchProcess,
@@ -37,6 +39,7 @@ import {
   type RestartState,
 } from '../runtime/index.js'
 import type { Addresses } from './addresses.js'
+import { Mutex } from './mutex.js'
 import type { OpenSandbox, Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
 
@@ -64,6 +67,8 @@ interface Live {
   readonly startedAt: number
 }
 
+/** Docker's advice for its json-file driver: 10 MB a file. */
+const logBounds = { maximumBytes: 10_000_000, keptFiles: 1 } as const
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 export class Supervisor {
@@ -73,6 +78,7 @@ export class Supervisor {
   readonly #timers = new Map<string, Timer>()
   /** Ids whose stop was asked for: their exit is no reason to restart. */
   readonly #stopping = new Set<string>()
+  readonly #turns = new Map<string, Mutex>()
   #isClosed = false
 
   constructor(options: SupervisorOptions) {
@@ -101,30 +107,37 @@ export class Supervisor {
    * Starts a container that does not run; its record already wants it to. Throws SupervisorError
    * `CONTAINER_NOT_STARTED` or RuntimeError, and keeps the reason in the status.
    */
-  async start(container: Container): Promise<void> {
+  start(container: Container): Promise<void> {
     const { id } = container
-    if (this.#live.has(id)) return
-    this.#cancelRestart(id)
-    this.#stopping.delete(id)
-    this.#restarts.delete(id)
-    try {
-      await this.#launch(container)
-    } catch (error) {
-      this.#options.sandboxes.close(id)
-      this.#observe(container, {
-        state: 'exited',
-        failure: errorMessage(error),
-        finishedAt: new Date().toISOString(),
-      })
-      throw error
-    }
+    return this.#inTurn(id, async () => {
+      if (this.#live.has(id)) return
+      this.#cancelRestart(id)
+      this.#stopping.delete(id)
+      this.#restarts.delete(id)
+      try {
+        await this.#launch(container)
+      } catch (error) {
+        this.#options.sandboxes.close(id)
+        this.#observe(container, {
+          state: 'exited',
+          failure: errorMessage(error),
+          finishedAt: new Date().toISOString(),
+        })
+        throw error
+      }
+    })
   }
 
   /** Out of DNS, then the stop signal, then SIGKILL; returns when nothing of it is left. */
-  async stop(container: Container, graceMs = container.spec.stopGraceMs): Promise<void> {
+  stop(container: Container, graceMs = container.spec.stopGraceMs): Promise<void> {
+    // Before its turn: a restart that is due must not begin while the stop waits.
+    this.#stopping.add(container.id)
+    this.#cancelRestart(container.id)
+    return this.#inTurn(container.id, () => this.#stop(container, graceMs))
+  }
+
+  async #stop(container: Container, graceMs: number): Promise<void> {
     const { id } = container
-    this.#stopping.add(id)
-    this.#cancelRestart(id)
     const live = this.#live.get(id)
     const status = this.#statusOf(container)
     if (live === undefined) {
@@ -150,13 +163,14 @@ export class Supervisor {
     rmSync(this.directoryOf(container.id), { recursive: true, force: true })
     this.#restarts.delete(container.id)
     this.#stopping.delete(container.id)
+    this.#turns.delete(container.id)
     await state.declare([{ op: 'remove-container', id: container.id }])
     addresses.release(container.endpoints)
   }
 
   /**
    * Takes over what an earlier daemon left: living containers are adopted as they are, ends that
-   * nobody saw are acted on, removals are finished. Containers that never started stay `created`.
+   * nobody saw are acted on. Containers that never started stay `created`.
    */
   async recover(): Promise<void> {
     const containers = [...this.#options.state.snapshot.containers.values()]
@@ -172,9 +186,16 @@ export class Supervisor {
         )
       }
     }
-    await Promise.all(
-      containers.filter(({ desired }) => desired === 'removed').map(one => this.remove(one)),
-    )
+  }
+
+  /** Finishes the stops and removals that the last daemon did not live to finish. */
+  async finishStops(): Promise<void> {
+    const containers = [...this.#options.state.snapshot.containers.values()]
+    const { removed = [], stopped = [] } = groupByDesired(containers)
+    await Promise.all([
+      ...removed.map(container => this.remove(container)),
+      ...stopped.filter(({ id }) => this.#live.has(id)).map(container => this.stop(container)),
+    ])
     await this.#sweepDirectories()
   }
 
@@ -189,6 +210,11 @@ export class Supervisor {
         this.#options.logger.warn({ container: identity.name }, errorMessage(error))
       }
     }
+  }
+
+  /** Cuts logs that have grown too large. */
+  async rotateLogs(): Promise<void> {
+    for (const id of this.#live.keys()) await rotateLog(this.logPathOf(id), logBounds)
   }
 
   /** Lets go of everything; containers go on running. */
@@ -227,7 +253,7 @@ export class Supervisor {
     const { poller } = this.#options
     const status = this.#statusOf(container)
     const hasCheck = container.spec.healthcheck !== undefined
-    const isAdopted = status.state === 'running' && status.process?.initPid === identity.initPid
+    const isAdopted = status.state === 'running' && status.process?.startTime === identity.startTime
     const { exitCode: _exitCode, failure: _failure, finishedAt: _finishedAt, ...rest } = status
     const next: ContainerStatus = isAdopted
       ? status
@@ -323,13 +349,23 @@ export class Supervisor {
       this.#timers.delete(id)
       const container = this.#options.state.snapshot.containers.get(id)
       if (container === undefined || this.#isClosed) return
-      this.#launch(container).catch((error: unknown) => {
+      const relaunch = this.#inTurn(id, async () => {
+        if (!this.#stopping.has(id) && !this.#live.has(id)) await this.#launch(container)
+      })
+      relaunch.catch((error: unknown) => {
         this.#options.logger.warn({ container: container.name }, errorMessage(error))
         this.#observe(container, { failure: errorMessage(error) })
         this.#afterExit(container, { code: 127, isRecorded: false }, 0)
       })
     })
     this.#timers.set(id, timer)
+  }
+
+  /** Starts, restarts and stops of one container, one after the other. */
+  #inTurn<T>(id: string, body: () => Promise<T>): Promise<T> {
+    const turn = this.#turns.get(id) ?? new Mutex()
+    this.#turns.set(id, turn)
+    return turn.run(body)
   }
 
   #cancelRestart(id: string): void {
@@ -383,6 +419,14 @@ export class Supervisor {
   #observe(container: Container, change: Partial<ContainerStatus>): void {
     this.#options.state.observe({ ...this.#statusOf(container), ...change })
   }
+}
+
+function groupByDesired(
+  containers: readonly Container[],
+): Partial<Record<DesiredState, Container[]>> {
+  const groups: Partial<Record<DesiredState, Container[]>> = {}
+  for (const container of containers) (groups[container.desired] ??= []).push(container)
+  return groups
 }
 
 const unknownExit: ProcessExit = { code: 137, isRecorded: false }

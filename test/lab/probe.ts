@@ -25,7 +25,6 @@ export async function askUdp(
 ): Promise<Asked> {
   const socket = createSocket('udp4')
   socket.bind({ fd: runInNetns(netns, () => unboundUdp(4)) })
-  await once(socket, 'listening')
   const startedAt = performance.now()
   const reply = await new Promise<Buffer | undefined>(resolve => {
     const timer = setTimeout(() => resolve(undefined), timeoutMs)

@@ -39,9 +39,9 @@ export function entityNameProblem(name: string): string | undefined {
   )
 }
 
-/** As nameProblem(), for names that may begin with `*.` (RFC 4592). */
+/** As nameProblem(), for names that may begin with `*.` (RFC 4592) and end in the root's dot. */
 export function aliasProblem(alias: string): string | undefined {
-  return nameProblem(alias.startsWith('*.') ? alias.slice(2) : alias)
+  return nameProblem(alias.replace(/^\*\./, '').replace(/(?<=[^.])\.$/, ''))
 }
 
 /** Why `name` cannot name a project; undefined where it can. */
