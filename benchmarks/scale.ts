@@ -43,6 +43,9 @@ async function main(): Promise<void> {
     await measureUp(host, file)
     await measureChanges(host)
     await measureDown(host)
+  } catch (error) {
+    process.stderr.write(`${String(error)}\n${host.daemonLog()}\n`)
+    throw error
   } finally {
     // Throws where anything was left.
     await host.close()
@@ -194,4 +197,4 @@ function cpuMs(pid: number | undefined): number {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
-await main()
+await main().catch((error: unknown) => { process.stderr.write(`${String(error)}\n`); throw error })

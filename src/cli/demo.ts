@@ -64,7 +64,13 @@ async function show(client: Client, project: string): Promise<void> {
 
 function waitForInterrupt(): Promise<void> {
   return new Promise(resolve => {
-    process.once('SIGINT', resolve)
-    process.once('SIGTERM', resolve)
+    // A handler for a signal does not keep Node running; a timer does.
+    const stay = setInterval(() => undefined, 60_000)
+    const end = (): void => {
+      clearInterval(stay)
+      resolve()
+    }
+    process.once('SIGINT', end)
+    process.once('SIGTERM', end)
   })
 }
