@@ -24,7 +24,6 @@ const isQuick = process.argv.includes('--quick')
 const size: Size = isQuick
   ? { networks: 5, replicas: 10, rounds: 20 }
   : { networks: 20, replicas: 25, rounds: 200 }
-const profile = process.argv.find(word => word.startsWith('--cpu-prof='))?.split('=')[1]
 
 const rows: string[][] = []
 
@@ -36,7 +35,6 @@ function report(what: string, value: string): void {
 async function main(): Promise<void> {
   const host = new Host({ isDaemonStarted: false })
   await host.open()
-  if (profile !== undefined) process.env['NODE_OPTIONS'] = `--cpu-prof --cpu-prof-dir=${profile}`
   try {
     await host.startDaemon()
     const file = host.writeFile('scale.yaml', composeFile(size))
@@ -78,7 +76,7 @@ async function measureChanges(host: Host): Promise<void> {
   await host.api.call('POST', '/v1/networks', { name: 'side' })
   const joined = await host.container('big-s1-1')
   await host.api.call('POST', '/v1/networks/side/connect', { container: joined.name })
-  const asker = await Asker.open(await host.netnsOf(joined.name))
+  const asker = Asker.open(await host.netnsOf(joined.name))
   try {
     await measureKills(host, asker)
     await measureRenames(host, asker)
@@ -197,4 +195,4 @@ function cpuMs(pid: number | undefined): number {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
-await main().catch((error: unknown) => { process.stderr.write(`${String(error)}\n`); throw error })
+await main()

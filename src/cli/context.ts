@@ -43,6 +43,14 @@ export function printLine(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
+/**
+ * The values of an option that may be given several times. One value each: `--alias NAME...` would
+ * take the arguments behind it too.
+ */
+export function collect(value: string, previous: readonly string[] = []): readonly string[] {
+  return [...previous, value]
+}
+
 /** An example for `--help`. */
 export function example(...lines: readonly string[]): string {
   return `\nExample:\n${lines.map(line => `  ${line}`).join('\n')}`

@@ -1,7 +1,7 @@
 /** `portolan down`: a project goes, and leaves nothing. */
 
 import type { Command } from 'commander'
-import { example, segment, withClient } from './context.js'
+import { collect, example, segment, withClient } from './context.js'
 import { printProgress } from './progress.js'
 import { chooseProject } from './project.js'
 
@@ -15,7 +15,7 @@ export function addDownCommand(program: Command): void {
   program
     .command('down')
     .description('stop and remove the containers and networks of a project')
-    .option('-f, --file <file...>', 'Compose file of the project')
+    .option('-f, --file <file>', 'Compose file of the project', collect)
     .option('-p, --project-name <name>', 'name of the project', process.env['COMPOSE_PROJECT_NAME'])
     .option('-t, --timeout <seconds>', "grace period before SIGKILL, in place of the services' own")
     .addHelpText('after', example('portolan down', 'portolan down -p shop'))

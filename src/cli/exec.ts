@@ -5,7 +5,7 @@ import { constants } from 'node:os'
 import type { Command } from 'commander'
 import type { ProcessView } from '../api/contract.js'
 import { CodedError } from '../base/error.js'
-import { example, segment, UsageError, withClient } from './context.js'
+import { collect, example, segment, UsageError, withClient } from './context.js'
 
 interface ExecOptions {
   readonly env?: readonly string[]
@@ -17,7 +17,7 @@ export function addExecCommand(program: Command): void {
     .description("run a program of the host inside a container's namespaces")
     .argument('<container>')
     .argument('<command...>')
-    .option('-e, --env <key=value...>', 'set environment variables')
+    .option('-e, --env <key=value>', 'set environment variables', collect)
     .passThroughOptions()
     .addHelpText(
       'after',

@@ -2,7 +2,15 @@
 
 import type { Command } from 'commander'
 import type { ConnectRequest, CreateNetworkRequest, NetworkView } from '../api/contract.js'
-import { example, printJson, printLine, segment, UsageError, withClient } from './context.js'
+import {
+  collect,
+  example,
+  printJson,
+  printLine,
+  segment,
+  UsageError,
+  withClient,
+} from './context.js'
 import { formatTable } from './table.js'
 
 interface JsonOption {
@@ -77,14 +85,14 @@ function addCreation(network: Command): void {
     .description('make a network')
     .argument('<network>')
     .option('-d, --driver <driver>', 'driver', 'bridge')
-    .option('--subnet <cidr...>', 'subnets, one a family; default: the next free pool')
-    .option('--gateway <address...>', 'gateways of the subnets')
-    .option('--ip-range <cidr...>', 'where in the subnets addresses are chosen')
-    .option('--aux-address <name=address...>', 'addresses that something else uses')
+    .option('--subnet <cidr>', 'subnets, one a family; default: the next free pool', collect)
+    .option('--gateway <address>', 'gateways of the subnets', collect)
+    .option('--ip-range <cidr>', 'where in the subnets addresses are chosen', collect)
+    .option('--aux-address <name=address>', 'addresses that something else uses', collect)
     .option('--ipv6', 'IPv6 too; a unique-local subnet where none is given')
     .option('--internal', 'no way out')
-    .option('-o, --opt <key=value...>', 'driver options, such as mtu=1400 or icc=false')
-    .option('--label <key=value...>', 'labels')
+    .option('-o, --opt <key=value>', 'driver options, such as mtu=1400 or icc=false', collect)
+    .option('--label <key=value>', 'labels', collect)
     .addHelpText('after', example('portolan network create --subnet 10.20.0.0/24 --ipv6 lab'))
     .action((name: string, options: CreateOptions, command: Command) =>
       withClient(command, async client => {
@@ -137,7 +145,7 @@ function addMembership(network: Command): void {
     .description('attach a running container to a network')
     .argument('<network>')
     .argument('<container>')
-    .option('--alias <name...>', 'further names on this network')
+    .option('--alias <name>', 'further names on this network', collect)
     .option('--ip <address>', 'IPv4 address')
     .option('--ip6 <address>', 'IPv6 address')
     .option('--gw-priority <number>', 'the highest one is the default route')

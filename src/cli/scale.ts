@@ -1,7 +1,7 @@
 /** `portolan scale`: another number of replicas. */
 
 import type { Command } from 'commander'
-import { example, segment, UsageError, withClient } from './context.js'
+import { collect, example, segment, UsageError, withClient } from './context.js'
 import { printProgress } from './progress.js'
 import { chooseProject } from './project.js'
 
@@ -15,7 +15,7 @@ export function addScaleCommand(program: Command): void {
     .command('scale')
     .description('set how many replicas services have')
     .argument('<service=number...>', 'what to set, such as web=5')
-    .option('-f, --file <file...>', 'Compose file of the project')
+    .option('-f, --file <file>', 'Compose file of the project', collect)
     .option('-p, --project-name <name>', 'name of the project', process.env['COMPOSE_PROJECT_NAME'])
     .addHelpText('after', example('portolan scale web=5 api=2'))
     .action((targets: readonly string[], options: ScaleOptions, command: Command) => {

@@ -5,7 +5,15 @@ import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { ContainerView, UpRequest } from '../api/contract.js'
 import type { Client } from './client.js'
-import { example, pathsFor, printLine, segment, UsageError, withClient } from './context.js'
+import {
+  collect,
+  example,
+  pathsFor,
+  printLine,
+  segment,
+  UsageError,
+  withClient,
+} from './context.js'
 import { ensureDaemon } from './background.js'
 import { followLogs } from './logs.js'
 import { printProgress } from './progress.js'
@@ -25,7 +33,7 @@ export function addUpCommand(program: Command): void {
   program
     .command('up')
     .description('bring a Compose file up; of a changed file, apply the difference')
-    .option('-f, --file <file...>', 'Compose file; several are merged in this order')
+    .option('-f, --file <file>', 'Compose file; several are merged in this order', collect)
     .option('-p, --project-name <name>', 'name of the project', process.env['COMPOSE_PROJECT_NAME'])
     .option('-d, --detach', 'return when everything is up, instead of following the logs')
     .option('--remove-orphans', 'remove containers of services that the file no longer has')

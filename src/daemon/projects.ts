@@ -3,27 +3,19 @@
  * written; what is written is written in one transaction; what is written is then made true.
  */
 
-import { randomBytes } from 'node:crypto'
 import type { Report } from '../api/contract.js'
 import { CodedError, errorMessage } from '../base/error.js'
-import { findNetwork, type Snapshot } from '../catalog/catalog.js'
-import type { Change } from '../catalog/change.js'
-import { CatalogError, checkEntityName } from '../catalog/check.js'
-import { initialStatus, type Container } from '../catalog/container.js'
-import type { Endpoint } from '../catalog/endpoint.js'
+import type { Snapshot } from '../catalog/catalog.js'
+import { CatalogError } from '../catalog/check.js'
+import type { Container } from '../catalog/container.js'
 import type { Network } from '../catalog/network.js'
 import type { ProjectSpec } from '../catalog/project.js'
-import type { Attachment, ServiceSpec } from '../catalog/service.js'
-import {
-  containersOf,
-  planProject,
-  type PlannedReplica,
-  type ProjectPlan,
-} from '../plan/project.js'
-import type { AddressDraft, Addresses } from './addresses.js'
-import { requireContainer } from './find.js'
+import type { ServiceSpec } from '../catalog/service.js'
+import { containersOf, planProject, type ProjectPlan } from '../plan/project.js'
+import type { Addresses } from './addresses.js'
 import { Mutex, Semaphore } from './mutex.js'
 import { membersOf, type NetworkEffects, type Networks } from './networks.js'
+import { describeOwner, ProjectDeclaration, removal } from './project-declaration.js'
 import { startProject, waitForDependency } from './start-order.js'
 import type { State } from './state.js'
 import type { Supervisor } from './supervisor.js'
@@ -49,6 +41,7 @@ const concurrency = 16
 
 export class Projects {
   readonly #options: ProjectsOptions
+  readonly #declaration: ProjectDeclaration
   /** One command at a time a project; a new one ends the waiting of the one before. */
   readonly #locks = new Map<string, { readonly mutex: Mutex; abort: AbortController }>()
   /** Checks and writes of all projects: names, addresses and subnets are shared. */
@@ -57,6 +50,7 @@ export class Projects {
 
   constructor(options: ProjectsOptions) {
     this.#options = options
+    this.#declaration = new ProjectDeclaration(options)
   }
 
   /** Makes the project what `spec` says, by its difference to what is there. */
@@ -170,18 +164,18 @@ export class Projects {
     }
   }
 
-  /** Plans, leases and writes. Throws before anything is written, and gives the leases back then. */
+  /** Plans and writes. Throws before anything is written. */
   async #declare(
     spec: ProjectSpec,
     options: ApplyOptions,
     report: Report,
   ): Promise<{ plan: ProjectPlan; created: number }> {
-    const { state, addresses } = this.#options
+    const { state } = this.#options
     let plan = planProject(state.snapshot, spec)
-    this.#check(spec, plan)
+    this.#declaration.check(spec, plan)
     if (plan.replaceNetworks.length > 0) {
-      // Resolved once for its refusals alone: after the next line there is no way back.
-      this.#resolveNetworks(spec, plan)
+      // For its refusals alone: after the next line there is no way back.
+      this.#declaration.rehearse(spec, plan)
       await this.#removeReplaced(plan, report)
       plan = planProject(state.snapshot, spec)
     }
@@ -192,144 +186,13 @@ export class Projects {
         message: `${names}: not in the file any more; --remove-orphans removes them`,
       })
     }
-    const networks = this.#resolveNetworks(spec, plan)
-    const draft = addresses.draft()
-    try {
-      const find = networkFinder(state.snapshot, networks)
-      const containers = this.#buildContainers(spec, plan, find, draft)
-      const goners = [
-        ...plan.create.flatMap(({ replaces }) => replaces ?? []),
-        ...plan.remove,
-        ...(options.removeOrphans ? plan.orphans : []),
-      ]
-      await state.declare(
-        [
-          ...networks.map((network): Change => ({ op: 'put-network', network })),
-          ...goners.map((container): Change => removal(container)),
-          ...containers.flatMap(declaration),
-          { op: 'put-project', project: spec },
-        ],
-        addresses.cursors(draft.networkIds),
-      )
-      return { plan, created: containers.length }
-    } catch (error) {
-      draft.rollback()
-      for (const network of networks) addresses.forget(network.id)
-      throw error
-    }
-  }
-
-  /** What the catalog refuses: names that others have, networks that are not there. */
-  #check(spec: ProjectSpec, plan: ProjectPlan): void {
-    const { snapshot } = this.#options.state
-    checkEntityName('project', spec.name)
-    for (const { spec: network, isExternal } of spec.networks) {
-      const found = [...snapshot.networks.values()].find(({ name }) => name === network.name)
-      if (isExternal && found === undefined) {
-        throw new CatalogError(
-          'CATALOG_NOT_FOUND',
-          `Network "${network.name}" is external and not there; \`portolan network create ${network.name}\` makes it`,
-        )
-      }
-      if (!isExternal && found !== undefined && found.project !== spec.name) {
-        throw new CatalogError(
-          'CATALOG_NAME_IN_USE',
-          `Network "${network.name}" is there and not of project "${spec.name}"; declare it external or give it another name`,
-        )
-      }
-    }
-    const replaced = new Set(plan.create.flatMap(({ replaces }) => replaces?.id ?? []))
-    const names = new Map([...snapshot.containers.values()].map(one => [one.name, one]))
-    for (const { name } of plan.create) {
-      checkEntityName('container', name)
-      const holder = names.get(name)
-      if (holder === undefined || replaced.has(holder.id)) continue
-      if (holder.desired === 'removed') continue
-      throw new CatalogError(
-        'CATALOG_NAME_IN_USE',
-        `Container name "${name}" is taken by ${describeOwner(holder)}; rename or remove that one`,
-      )
-    }
-  }
-
-  #resolveNetworks(spec: ProjectSpec, plan: ProjectPlan): Network[] {
-    const except = new Set(plan.replaceNetworks.map(({ old }) => old.id))
-    const resolved: Network[] = []
-    const wanted = [...plan.createNetworks, ...plan.replaceNetworks.map(({ network }) => network)]
-    for (const { spec: network, key } of wanted) {
-      const project = { name: spec.name, key }
-      resolved.push(this.#options.networks.resolve(network, { project, also: resolved, except }))
-    }
-    return resolved
-  }
-
-  #buildContainers(
-    spec: ProjectSpec,
-    plan: ProjectPlan,
-    find: (name: string) => Network,
-    draft: AddressDraft,
-  ): Container[] {
-    const built: Container[] = []
-    // Owners of sandboxes come before those that share them: services are in dependency order.
-    for (const replica of plan.create) {
-      const others = [...plan.keep, ...built]
-      built.push(this.#buildContainer(spec, replica, others, find, draft))
-    }
-    return built
-  }
-
-  #buildContainer(
-    spec: ProjectSpec,
-    replica: PlannedReplica,
-    others: readonly Container[],
-    find: (name: string) => Network,
-    draft: AddressDraft,
-  ): Container {
-    const { service, number, name, digest, replaces } = replica
-    const id = randomBytes(32).toString('hex')
-    const holder = { containerId: id, containerName: name, isOfService: true }
-    const attachments = effectiveAttachments(service)
-    const endpoints = attachments.map((attachment, index): Endpoint => {
-      const network = find(attachment.network)
-      const inherited = replaces?.endpoints.find(({ networkId }) => networkId === network.id)
-      return draft.lease(holder, network, attachment, `eth${index}`, inherited)
-    })
-    const sandboxOf = this.#sandboxOwner(spec, service, number, others)
-    return {
-      id,
-      name,
-      project: spec.name,
-      service: service.name,
-      number,
-      spec: service.container,
-      attachments,
-      ports: service.ports,
-      digest,
-      endpoints,
-      ...(sandboxOf !== undefined && { sandboxOf }),
-      desired: 'running',
-      createdAt: new Date().toISOString(),
-    }
-  }
-
-  #sandboxOwner(
-    spec: ProjectSpec,
-    service: ServiceSpec,
-    number: number,
-    others: readonly Container[],
-  ): string | undefined {
-    const mode = service.container.networkMode
-    if (mode.kind === 'container') {
-      return requireContainer(this.#options.state.snapshot, mode.container).id
-    }
-    if (mode.kind !== 'service') return undefined
-    const replicas = others.filter(one => one.project === spec.name && one.service === mode.service)
-    const owner = replicas.find(one => one.number === number) ?? replicas[0]
-    if (owner !== undefined) return owner.id
-    throw new CatalogError(
-      'CATALOG_REFUSED',
-      `Service "${service.name}" shares the network of "${mode.service}", which has no replica`,
-    )
+    const goners = [
+      ...plan.create.flatMap(({ replaces }) => replaces ?? []),
+      ...plan.remove,
+      ...(options.removeOrphans ? plan.orphans : []),
+    ]
+    const created = await this.#declaration.write(spec, plan, goners)
+    return { plan, created: created.length }
   }
 
   /** Starts what does not run, in the order of dependencies. Returns how many were started. */
@@ -474,11 +337,6 @@ export class Projects {
   }
 }
 
-/** A service on no network of its own may still be on the default bridge. */
-function effectiveAttachments(service: ServiceSpec): readonly Attachment[] {
-  return service.container.networkMode.kind === 'networks' ? service.attachments : []
-}
-
 function rescale(service: ServiceSpec, replicas: number): ServiceSpec {
   if (replicas > 1 && service.containerName !== undefined) {
     throw new CatalogError(
@@ -496,32 +354,8 @@ function rescale(service: ServiceSpec, replicas: number): ServiceSpec {
   return { ...service, replicas }
 }
 
-function networkFinder(snapshot: Snapshot, fresh: readonly Network[]): (name: string) => Network {
-  return name => {
-    const network = fresh.find(one => one.name === name) ?? findNetwork(snapshot, name)
-    if (network !== undefined) return network
-    throw new CatalogError('CATALOG_NOT_FOUND', `There is no network "${name}"`)
-  }
-}
-
-function removal(container: Container): Change {
-  return { op: 'put-container', container: { ...container, desired: 'removed' } }
-}
-
-function declaration(container: Container): Change[] {
-  const status = initialStatus(container.id, container.spec.healthcheck !== undefined)
-  return [
-    { op: 'put-container', container },
-    { op: 'put-status', status },
-  ]
-}
-
 function hasDependencies(project: ProjectSpec): boolean {
   return project.services.some(({ dependsOn }) => dependsOn.length > 0)
-}
-
-function describeOwner({ name, project }: Container): string {
-  return project === undefined ? `container "${name}"` : `"${name}" of project "${project}"`
 }
 
 function describeStart(snapshot: Snapshot, container: Container): string {

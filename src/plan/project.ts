@@ -57,7 +57,7 @@ export function planProject(snapshot: Snapshot, project: ProjectSpec): ProjectPl
         current.name === name &&
         current.desired !== 'removed' &&
         !current.endpoints.some(endpoint => replaced.has(endpoint.networkId)) &&
-        !remade.has(current.sandboxOf ?? '')
+        hasItsSandbox(snapshot, current, remade)
       if (isSame) {
         keep.push(current)
         continue
@@ -86,6 +86,17 @@ export function digestOf(service: ServiceSpec): string {
 /** Every container of a project. */
 export function containersOf(snapshot: Snapshot, project: string): Container[] {
   return [...snapshot.containers.values()].filter(container => container.project === project)
+}
+
+/** False where the sandbox it shares is gone or will be: it would stay in a dead one. */
+function hasItsSandbox(
+  snapshot: Snapshot,
+  { sandboxOf }: Container,
+  remade: ReadonlySet<string>,
+): boolean {
+  if (sandboxOf === undefined) return true
+  const owner = snapshot.containers.get(sandboxOf)
+  return owner !== undefined && owner.desired !== 'removed' && !remade.has(sandboxOf)
 }
 
 function planNetworks(

@@ -1,7 +1,6 @@
 /** A client in a container: one UDP socket that asks 127.0.0.11 again and again, and what it heard when. */
 
 import { createSocket, type Socket } from 'node:dgram'
-import { once } from 'node:events'
 import { parseType } from '../../resolver/rr.js'
 import { parseMessage, type TextMessage } from '../../resolver/wire/message-text.js'
 import { composeQuery } from '../../resolver/wire/query.js'
@@ -34,10 +33,9 @@ export class Asker {
   }
 
   /** A client in the namespace. It keeps the namespace alive until closed. */
-  static async open(netns: Netns): Promise<Asker> {
+  static open(netns: Netns): Asker {
     const socket = createSocket('udp4')
     socket.bind({ fd: runInNetns(netns, () => unboundUdp(4)) })
-    await once(socket, 'listening')
     return new Asker(socket)
   }
 
