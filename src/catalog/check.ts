@@ -13,16 +13,18 @@ export class CatalogError extends CodedError<
 
 /** Docker's rule for the names of containers and networks; at least two characters. */
 const entityName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/
+/** Compose's rule for projects: one character is enough. */
+const projectName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
 const maxLabelOctets = 63 // RFC 1035 §2.3.4
 const maxNameOctets = 253 // 255 on the wire, less the first length and the root
 
 /** Throws CatalogError `CATALOG_BAD_NAME` unless `name` can name a `kind` and be asked for in DNS. */
 export function checkEntityName(kind: 'container' | 'network' | 'project', name: string): void {
-  // Compose's rule for projects is its own, and the provider's: one character is enough.
-  if (kind !== 'project' && !entityName.test(name)) {
+  const isProject = kind === 'project'
+  if (!(isProject ? projectName : entityName).test(name)) {
     throw new CatalogError(
       'CATALOG_BAD_NAME',
-      `"${name}" cannot name a ${kind}: use two or more of a-z, A-Z, 0-9, "_", "." and "-", starting with a letter or digit`,
+      `"${name}" cannot name a ${kind}: use ${isProject ? '' : 'two or more of '}a-z, A-Z, 0-9, "_", "." and "-", starting with a letter or digit`,
     )
   }
   checkDnsName(`${kind} name`, name)

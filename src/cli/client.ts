@@ -41,8 +41,8 @@ export class Client {
     const response = await this.#request(method, path, body)
     let rest = ''
     let isDone = false
-    for await (const chunk of response.body.setEncoding('utf8')) {
-      const lines = (rest + String(chunk)).split('\n')
+    for await (const chunk of this.#chunksOf(response)) {
+      const lines = (rest + chunk).split('\n')
       rest = lines.pop() ?? ''
       for (const line of lines) {
         const event = JSON.parse(line) as ProgressEvent
@@ -51,12 +51,7 @@ export class Client {
         onEvent(event)
       }
     }
-    if (!isDone) {
-      throw new ClientError(
-        'CLIENT_CUT_OFF',
-        'The daemon went away before it was done; look at `portolan status` and run the command again',
-      )
-    }
+    if (!isDone) throw cutOff()
   }
 
   /** The bytes of a reply as they come. */
@@ -103,6 +98,15 @@ export class Client {
     }
   }
 
+  /** The text of a reply as it comes. A daemon that dies meanwhile ends it with our own error. */
+  async *#chunksOf(response: Dispatcher.ResponseData): AsyncGenerator<string> {
+    try {
+      for await (const chunk of response.body.setEncoding('utf8')) yield String(chunk)
+    } catch (error) {
+      throw isCut(error) ? cutOff(error) : error
+    }
+  }
+
   #explain(error: unknown): unknown {
     switch (errorCode(error)) {
       case 'ENOENT':
@@ -119,16 +123,22 @@ export class Client {
           `This user may not use ${this.#socketPath}; run the command as root`,
           { cause: error },
         )
-      case 'UND_ERR_SOCKET':
-      case 'ECONNRESET':
-      case 'EPIPE':
-        return new ClientError('CLIENT_CUT_OFF', 'The daemon went away during the call', {
-          cause: error,
-        })
       default:
-        return error
+        return isCut(error) ? cutOff(error) : error
     }
   }
+}
+
+function isCut(error: unknown): boolean {
+  return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(errorCode(error) ?? '')
+}
+
+function cutOff(cause?: unknown): ClientError {
+  return new ClientError(
+    'CLIENT_CUT_OFF',
+    'The daemon went away before it was done; look at `portolan status` and run the command again',
+    { cause },
+  )
 }
 
 function parseApiError(text: string): ApiError {

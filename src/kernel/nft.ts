@@ -3,11 +3,19 @@
  *
  * A context talks to the namespace it was made in, so each call makes its own: 0.1 ms.
  */
+import { closeSync, openSync } from 'node:fs'
 import { load as loadLibrary, type LibraryHandle } from 'koffi'
 import { KernelError } from './error.js'
 
 /** libnftables.h: NFT_CTX_OUTPUT_JSON. */
 const OUTPUT_JSON = 1 << 4
+/**
+ * libnftables waits with select(2), and glibc ends the whole process where that is given a descriptor
+ * from FD_SETSIZE on. Some low ones are kept for it, as a few hundred sandboxes use up the rest.
+ */
+const FD_SETSIZE = 1024
+/** Its socket and files that it reads, and some more for threads that open a file meanwhile. */
+const KEPT_DESCRIPTORS = 12
 
 interface LibNftables {
   create(flags: number): unknown
@@ -26,6 +34,8 @@ export interface NftTable {
 }
 
 let loaded: LibNftables | undefined
+const kept: number[] = []
+
 /** Runs commands in nft's language as one transaction. Throws KernelError with nft's own sentence. */
 export function runNft(commands: string): void {
   run(commands, 0)
@@ -60,6 +70,36 @@ export function hasLibnftables(): boolean {
 
 function run(commands: string, flags: number): string {
   const nft = library()
+  if (kept.length === 0) keepDescriptors()
+  for (const fd of kept.splice(0)) closeSync(fd)
+  try {
+    requireLowDescriptor()
+    return runContext(nft, commands, flags)
+  } finally {
+    keepDescriptors()
+  }
+}
+
+/** Holds low descriptors from the first call on, when there are some. */
+function keepDescriptors(): void {
+  while (kept.length < KEPT_DESCRIPTORS) {
+    const fd = openSync('/dev/null', 'r')
+    if (fd >= FD_SETSIZE) return closeSync(fd)
+    kept.push(fd)
+  }
+}
+
+function requireLowDescriptor(): void {
+  const lowest = openSync('/dev/null', 'r')
+  closeSync(lowest)
+  if (lowest < FD_SETSIZE - KEPT_DESCRIPTORS) return
+  throw new KernelError(
+    'EMFILE',
+    `Cannot talk to nftables: this process has ${lowest} files open and none below ${FD_SETSIZE} is free`,
+  )
+}
+
+function runContext(nft: LibNftables, commands: string, flags: number): string {
   const context = nft.create(0)
   if (context === null) throw new KernelError('ENOMEM', 'Cannot talk to nftables: out of memory')
   try {

@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs'
 import t from 'tap'
 import { openNftMonitor } from '../../src/kernel/monitor.js'
 import { closeNetns, createNetns, runInNetns, type Netns } from '../../src/kernel/netns.js'
@@ -79,3 +80,12 @@ t.test(
     t.ok(monitor.read().messages.length > 0, 'it still hears')
   },
 )
+
+t.test('runNft() works in a process with thousands of open descriptors', asRoot, async t => {
+  const netns = openSandbox(t)
+  runInNetns(netns, () => runNft('table inet first { }'))
+  const many = Array.from({ length: 2_000 }, () => openSync('/dev/null', 'r'))
+  t.teardown(() => many.forEach(closeSync))
+  runInNetns(netns, () => runNft('table inet second { }'))
+  t.equal(runInNetns(netns, () => listTables()).length, 2)
+})

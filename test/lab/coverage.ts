@@ -29,10 +29,30 @@ export const LATER: readonly { readonly vectors: readonly number[]; readonly why
   { vectors: [206], why: 'clusters' },
 ]
 
+/** Makes subtests that carry vectors' numbers in their names, and remembers the numbers. */
+export interface ByNumber {
+  (numbers: readonly number[], name: string, body: (t: Test) => Promise<void>): void
+  readonly numbers: readonly number[]
+}
+
+/** Subtests of `t`, for vectors that are no row of a table. */
+export function byNumber(t: Test): ByNumber {
+  const numbers: number[] = []
+  const run = (ns: readonly number[], name: string, body: (t: Test) => Promise<void>): void => {
+    numbers.push(...ns)
+    t.test(`${ns.join(', ')}: ${name}`, body)
+  }
+  return Object.assign(run, { numbers })
+}
+
 /** Asserts that the rows of a scenario file are those of RUN. */
 export function assertCovers(t: Test, file: keyof typeof RUN, vectors: readonly number[]): void {
   const numbers = [...new Set(vectors)].sort((a, b) => a - b)
-  t.strictSame(numbers, [...RUN[file]].sort((a, b) => a - b), 'every vector of the file is run')
+  t.strictSame(
+    numbers,
+    [...RUN[file]].sort((a, b) => a - b),
+    'every vector of the file is run',
+  )
 }
 
 function range(first: number, last: number): number[] {

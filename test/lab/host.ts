@@ -27,7 +27,9 @@ import { describeLeftovers, endProcesses, findProcesses } from './leftovers.js'
 
 /** Options for a test that needs a host. */
 export const asRoot =
-  process.geteuid?.() === 0 ? {} : { skip: 'needs root: makes network namespaces and runs a daemon' }
+  process.geteuid?.() === 0
+    ? {}
+    : { skip: 'needs root: makes network namespaces and runs a daemon' }
 
 /** The built command line of the same build as this file. */
 export const commandLine = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))

@@ -27,7 +27,14 @@ export interface Vector {
   readonly withinMs?: number
 }
 
-const classes: Readonly<Record<string, number>> = { '0': 0, IN: 1, CH: 3, HS: 4, NONE: 254, ANY: 255 }
+const classes: Readonly<Record<string, number>> = {
+  '0': 0,
+  IN: 1,
+  CH: 3,
+  HS: 4,
+  NONE: 254,
+  ANY: 255,
+}
 
 /** Runs the rows, one subtest each, named as they read. Returns their numbers. */
 export function runVectors(t: Test, host: Host, vectors: readonly Vector[]): void {

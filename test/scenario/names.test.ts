@@ -64,7 +64,10 @@ t.test('A. Names', asRoot, async t => {
   runVectors(t, host, vectors)
 
   t.test('3: the owner is spelled as asked', async t => {
-    const { reply } = await askUdp(await host.netnsOf('c1'), composeQuery({ name: 'C2', type: TYPE.A }))
+    const { reply } = await askUdp(
+      await host.netnsOf('c1'),
+      composeQuery({ name: 'C2', type: TYPE.A }),
+    )
     const { question, answers } = parseMessage(reply ?? Buffer.alloc(0))
     t.equal(question?.name, 'C2.')
     t.strictSame(
@@ -101,14 +104,20 @@ t.test('A. Names', asRoot, async t => {
     t.ok(chiSquare < chiSquareBound, `chi-square ${chiSquare}`)
   })
 
-  t.test('39: an alias of 70 characters is refused, the container resolves by its name', async t => {
-    const alias = 'x'.repeat(70)
-    const { code, stderr } = await host.cli('network', 'connect', '--alias', alias, 'net2', 'h1')
-    t.equal(code, 1)
-    t.match(stderr, /DNS allows 63/)
-    const { reply } = await askUdp(await host.netnsOf('c1'), composeQuery({ name: 'h1', type: TYPE.A }))
-    t.equal(describeReply(parseMessage(reply ?? Buffer.alloc(0)), false), '172.30.1.6')
-  })
+  t.test(
+    '39: an alias of 70 characters is refused, the container resolves by its name',
+    async t => {
+      const alias = 'x'.repeat(70)
+      const { code, stderr } = await host.cli('network', 'connect', '--alias', alias, 'net2', 'h1')
+      t.equal(code, 1)
+      t.match(stderr, /DNS allows 63/)
+      const { reply } = await askUdp(
+        await host.netnsOf('c1'),
+        composeQuery({ name: 'h1', type: TYPE.A }),
+      )
+      t.equal(describeReply(parseMessage(reply ?? Buffer.alloc(0)), false), '172.30.1.6')
+    },
+  )
 
   assertCovers(t, 'names', [...vectors.map(({ n }) => n), 10, 29, 39])
 })
