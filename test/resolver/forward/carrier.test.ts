@@ -113,7 +113,8 @@ t.test('a socket is replaced after 2000 queries, and no reply is lost', async t 
   }
   const ports = new Set(upstream.received.map(query => query.peerPort))
   t.ok(ports.size > 4, `${ports.size} ports`)
-  t.equal(upstream.received.length, 10_000)
+  // On a busy machine some are sent again.
+  t.ok(upstream.received.length >= 10_000)
 })
 
 t.test('forgetSpace() ends what is in flight from that sandbox', async t => {
