@@ -3,6 +3,7 @@
 
 import { Command, CommanderError } from 'commander'
 import { errorCode, errorMessage } from '../base/error.js'
+import { example } from './context.js'
 import { addContainerCommands } from './container.js'
 import { addDaemonCommand } from './daemon.js'
 import { addDemoCommand } from './demo.js'
@@ -30,12 +31,14 @@ function createProgram(): Command {
       'keep state, sockets and run-time files under DIR',
       process.env['PORTOLAN_ROOT'],
     )
-    .showHelpAfterError('(--help shows how)')
+    .addHelpText('after', example('portolan up -d -f examples/shop.yaml', 'portolan ps'))
     // Options after `exec CONTAINER` belong to the program that is run.
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({
-      outputError: (text, write) => write(`portolan: ${text.replace(/^error: /, '')}`),
+      outputError: (text, write) => {
+        write(`portolan: ${text.replace(/^error: /, '').trim()}; --help shows how\n`)
+      },
     })
   addUpCommand(program)
   addDownCommand(program)
