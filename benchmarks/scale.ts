@@ -64,7 +64,10 @@ async function measureUp(host: Host, file: string): Promise<void> {
   const first = await timed(() => host.run('up', '-d', '-f', file))
   const containers = size.networks * size.replicas
   report(`up of ${containers} containers, ${size.networks} networks`, seconds(first))
-  report('up again, nothing to change', seconds(await timed(() => host.run('up', '-d', '-f', file))))
+  report(
+    'up again, nothing to change',
+    seconds(await timed(() => host.run('up', '-d', '-f', file))),
+  )
   report('resident memory of the daemon', `${memoryOf(host.daemonPid)} MB (idle ${idle} MB)`)
   const before = cpuMs(host.daemonPid)
   await new Promise(resolve => setTimeout(resolve, 5_000))
@@ -145,7 +148,12 @@ async function measureConnects(host: Host, asker: Asker): Promise<void> {
 async function measureScale(host: Host, asker: Asker): Promise<void> {
   const samples: number[] = []
   const scale = (replicas: number): Promise<void> =>
-    host.api.stream('POST', '/v1/projects/big/scale', { replicas: { s1: replicas } }, () => undefined)
+    host.api.stream(
+      'POST',
+      '/v1/projects/big/scale',
+      { replicas: { s1: replicas } },
+      () => undefined,
+    )
   for (let round = 0; round < Math.ceil(size.rounds / 10); round++) {
     const startedAt = performance.now()
     const more = scale(size.replicas + 1)

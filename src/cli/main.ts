@@ -37,7 +37,11 @@ function createProgram(): Command {
     .exitOverride()
     .configureOutput({
       outputError: (text, write) => {
-        write(`portolan: ${text.replace(/^error: /, '').trim()}; --help shows how\n`)
+        const sentence = text
+          .replace(/^error: /, '')
+          .trim()
+          .replaceAll('\n', ' ')
+        write(`portolan: ${sentence}; --help shows how\n`)
       },
     })
   addUpCommand(program)

@@ -41,11 +41,19 @@ export class Addresses {
     return new AddressDraft(network => this.#poolsOf(network))
   }
 
-  /** Gives the addresses of endpoints back, once nothing uses them any more. */
+  /** Gives the addresses of endpoints back; those that a successor has taken over stay leased. */
   release(endpoints: readonly Endpoint[]): void {
     for (const endpoint of endpoints) {
       const pools = this.#pools.get(endpoint.networkId) ?? []
-      releaseFrom(pools, endpoint)
+      const held = new Set(
+        leasesOn(this.#state.snapshot, endpoint.networkId).map(({ address }) => address),
+      )
+      const isFree = (address: string | undefined): boolean =>
+        address !== undefined && !held.has(address)
+      releaseFrom(pools, {
+        ipv4: isFree(endpoint.ipv4) ? endpoint.ipv4 : undefined,
+        ipv6: isFree(endpoint.ipv6) ? endpoint.ipv6 : undefined,
+      })
     }
   }
 
@@ -86,6 +94,8 @@ export class Addresses {
 
 export class AddressDraft {
   readonly #poolsOf: (network: Network) => readonly SubnetPool[]
+  /** Ids of endpoints whose addresses went to another container than their own's successor. */
+  readonly #takenOver = new Set<string>()
   readonly #leased: { readonly pools: readonly SubnetPool[]; readonly endpoint: Endpoint }[] = []
 
   constructor(poolsOf: (network: Network) => readonly SubnetPool[]) {
@@ -98,7 +108,8 @@ export class AddressDraft {
   }
 
   /**
-   * An endpoint on `network`, with the addresses of `inherited` where it is given and fits. Throws
+   * An endpoint on `network`. Of `inherited`, what the replaced container had there, the addresses are
+   * kept where they fit; of `leaving`, the endpoints that go with this draft, a wanted one is taken over. Throws
    * IpamError, or CatalogError `CATALOG_REFUSED` for a static address of a family the network lacks.
    */
   lease(
@@ -107,9 +118,17 @@ export class AddressDraft {
     attachment: Attachment,
     interfaceName: string,
     inherited?: Endpoint,
+    leaving: readonly Endpoint[] = [],
   ): Endpoint {
     const pools = this.#poolsOf(network)
-    const kept = inherited && isStillWanted(inherited, attachment) ? inherited : undefined
+    const predecessor = leaving.find(
+      one => one.networkId === network.id && isWholly(one, attachment),
+    )
+    // Taken over by another of this draft already: then it has to be leased anew.
+    const isTaken = inherited !== undefined && this.#takenOver.has(inherited.id)
+    const candidate = predecessor ?? (isTaken ? undefined : inherited)
+    if (predecessor !== undefined) this.#takenOver.add(predecessor.id)
+    const kept = candidate && isStillWanted(candidate, attachment) ? candidate : undefined
     const ipv4 = kept ? kept.ipv4 : leaseFamily(pools, network, holder, 4, attachment.ipv4)
     const ipv6 = kept ? kept.ipv6 : this.#leaseSecond(pools, network, holder, attachment, ipv4)
     const first = ipv4 ?? ipv6
@@ -190,6 +209,13 @@ function leaseFamily(
   return undefined
 }
 
+/** Whether an endpoint has every static address that is wanted, of one at least. */
+function isWholly(endpoint: Endpoint, { ipv4, ipv6 }: Attachment): boolean {
+  const has = (have: string | undefined, want: string | undefined): boolean =>
+    want === undefined || (have !== undefined && bare(have) === want)
+  return (ipv4 ?? ipv6) !== undefined && has(endpoint.ipv4, ipv4) && has(endpoint.ipv6, ipv6)
+}
+
 function isStillWanted(endpoint: Endpoint, attachment: Attachment): boolean {
   const isSame = (have: string | undefined, want: string | undefined): boolean =>
     want === undefined ? !endpoint.isStatic : have !== undefined && bare(have) === want
@@ -210,20 +236,26 @@ function releaseFrom(
   }
 }
 
+/** Who has which address; of a container on its way out and its successor, the successor. */
 function leasesOn(
   snapshot: Snapshot,
   networkId: string,
 ): { readonly address: string; readonly owner: string }[] {
-  return [...(snapshot.members.get(networkId) ?? [])].flatMap(id => {
-    const container = snapshot.containers.get(id)
-    const endpoints =
-      container?.endpoints.filter(endpoint => endpoint.networkId === networkId) ?? []
-    return endpoints.flatMap(endpoint =>
-      [endpoint.ipv4, endpoint.ipv6].flatMap(address =>
-        address === undefined ? [] : [{ address, owner: container?.name ?? id }],
-      ),
-    )
-  })
+  const members = [...(snapshot.members.get(networkId) ?? [])].flatMap(
+    id => snapshot.containers.get(id) ?? [],
+  )
+  const owners = new Map<string, string>()
+  const goners = members.filter(({ desired }) => desired === 'removed')
+  const stayers = members.filter(({ desired }) => desired !== 'removed')
+  for (const container of [...goners, ...stayers]) {
+    for (const { networkId: on, ipv4, ipv6 } of container.endpoints) {
+      if (on !== networkId) continue
+      for (const address of [ipv4, ipv6]) {
+        if (address !== undefined) owners.set(address, container.name)
+      }
+    }
+  }
+  return [...owners].map(([address, owner]) => ({ address, owner }))
 }
 
 function bare(cidr: string): string {

@@ -136,14 +136,17 @@ async function compose(
   names.load(state.snapshot)
   state.catalog.subscribe((snapshot, delta, previous) => names.update(snapshot, delta, previous))
   await networks.createBuiltins()
-  effects.reconcile()
+  try {
+    effects.reconcile()
+  } catch (error) {
+    // One network that the kernel refuses must not take the names of all others away.
+    logger.error({}, errorMessage(error))
+  }
   await supervisor.recover()
   effects.sweep()
   const loop = openReconcileLoop({
-    reconcile: async () => {
-      await effects.reconcileAll()
-      await supervisor.rotateLogs()
-    },
+    reconcile: () => effects.reconcileAll(),
+    effects,
     poller,
     clock: systemClock,
     logger,
@@ -184,6 +187,7 @@ async function compose(
   lifetime.defer(() => server.close())
   logger.info({ socket: paths.socket, pid: process.pid }, 'The daemon is up')
   // After the socket answers: what was acknowledged may take its time to stop and to start.
+  void supervisor.watchLogs()
   const goOn = async (): Promise<void> => {
     await supervisor.finishStops()
     await projects.converge(report(logger))

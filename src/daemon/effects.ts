@@ -3,6 +3,7 @@
 import type { Container } from '../catalog/container.js'
 import type { Network, NetworkSpec } from '../catalog/network.js'
 import type { BridgeDriver } from '../drivers/bridge.js'
+import type { RouteNews } from '../kernel/rtnetlink.js'
 import type { NetworkEffects } from './networks.js'
 import type { Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
@@ -26,18 +27,40 @@ export class Effects implements NetworkEffects {
     this.#driver.check(spec)
   }
 
-  reconcile(): void {
-    this.#driver.reconcileNetworks(this.#networks())
+  reconcile(concerned?: readonly string[]): void {
+    const failures = this.#driver.reconcileNetworks(this.#networks())
+    for (const [id, failure] of failures) {
+      if (concerned === undefined || concerned.includes(id)) throw failure
+    }
   }
 
   async reconcileSandbox(container: Container): Promise<void> {
     await this.#sandboxes.update(container)
   }
 
+  /** Whether these news of links and addresses tell of damage to what is ours. */
+  isHurtBy(news: readonly RouteNews[]): boolean {
+    return news.some(one => this.#driver.isHurtBy(one))
+  }
+
+  hasRules(): boolean {
+    return this.#driver.hasRules()
+  }
+
+  settled(): Promise<void> {
+    return this.#driver.settled()
+  }
+
   /** Everything, as after a change that somebody else made. */
   async reconcileAll(): Promise<void> {
-    this.reconcile()
+    let failure: unknown
+    try {
+      this.reconcile()
+    } catch (error) {
+      failure = error
+    }
     await this.#sandboxes.reconcileAll()
+    if (failure !== undefined) throw failure
   }
 
   /** Removes links of endpoints that nobody has any more. */

@@ -1,6 +1,7 @@
 /** Networks by command: create, remove, connect, disconnect, prune. Checks first, then acts. */
 
 import { randomBytes } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import { parseAddress, parsePrefix } from '../base/ip.js'
 import type { ConnectRequest, CreateNetworkRequest } from '../api/contract.js'
 import { findNetwork, type Snapshot } from '../catalog/catalog.js'
@@ -10,7 +11,7 @@ import type { Network, NetworkSpec } from '../catalog/network.js'
 import type { Attachment } from '../catalog/service.js'
 import { defaultPools, resolveSubnets, type Pool, type Taken } from '../ipam/index.js'
 import { declarationOf } from '../plan/project.js'
-import type { Addresses } from './addresses.js'
+import type { AddressDraft, Addresses } from './addresses.js'
 import { requireContainer } from './find.js'
 import type { State } from './state.js'
 
@@ -23,10 +24,15 @@ export interface HostView {
 export interface NetworkEffects {
   /** Throws a DriverError for options that the driver cannot honour. */
   check(spec: NetworkSpec): void
-  /** Makes bridges and rules match the catalog. */
-  reconcile(): void
+  /**
+   * Makes bridges and rules match the catalog. Throws what went wrong with one of `concerned`, of all
+   * networks where that is absent.
+   */
+  reconcile(concerned?: readonly string[]): void
   /** Makes the sandbox of a running container match the catalog. */
   reconcileSandbox(container: Container): Promise<void>
+  /** Resolves when the links removed so far are gone. */
+  settled(): Promise<void>
 }
 
 export interface NetworksOptions {
@@ -97,38 +103,53 @@ export class Networks {
     }
   }
 
-  async create(request: CreateNetworkRequest): Promise<Network> {
+  create(request: CreateNetworkRequest): Promise<Network> {
     const spec = specOf(request)
-    if (findNetwork(this.#state.snapshot, spec.name)?.name === spec.name) {
-      throw new CatalogError(
-        'CATALOG_NAME_IN_USE',
-        `Cannot create network "${spec.name}": there is one of that name; remove it or choose another name`,
-      )
-    }
-    const network = this.resolve(spec)
-    await this.#state.declare([{ op: 'put-network', network }])
-    this.#effects.reconcile()
-    return network
+    return this.#state.writing.run(async () => {
+      if (findNetwork(this.#state.snapshot, spec.name)?.name === spec.name) {
+        throw new CatalogError(
+          'CATALOG_NAME_IN_USE',
+          `Cannot create network "${spec.name}": there is one of that name; remove it or choose another name`,
+        )
+      }
+      const network = this.resolve(spec)
+      await this.#state.declare([{ op: 'put-network', network }])
+      try {
+        this.#effects.reconcile([network.id])
+      } catch (error) {
+        // What the kernel refuses is not left behind to be refused at every start.
+        await this.#forget(network)
+        throw error
+      }
+      return network
+    })
   }
 
   async remove(network: Network): Promise<void> {
     if (network.isBuiltin) {
       throw new CatalogError('CATALOG_BUILTIN', `Network "${network.name}" is built in and stays`)
     }
-    const members = membersOf(this.#state.snapshot, network)
-    if (members.length > 0) {
-      const names = members.map(({ name }) => name).join(', ')
-      throw new CatalogError(
-        'CATALOG_IN_USE',
-        `Cannot remove network "${network.name}": ${names} is on it; disconnect or remove it first`,
-      )
-    }
+    await this.#state.writing.run(async () => {
+      const members = membersOf(this.#state.snapshot, network)
+      if (members.length > 0) {
+        const names = members.map(({ name }) => name).join(', ')
+        throw new CatalogError(
+          'CATALOG_IN_USE',
+          `Cannot remove network "${network.name}": in use by ${names}; disconnect or remove them first`,
+        )
+      }
+      await this.#forget(network)
+      this.#effects.reconcile([])
+    })
+    await this.#effects.settled()
+  }
+
+  async #forget(network: Network): Promise<void> {
     await this.#state.declare(
       [{ op: 'remove-network', id: network.id }],
       new Map([[network.id, undefined]]),
     )
     this.#addresses.forget(network.id)
-    this.#effects.reconcile()
   }
 
   /** Removes what nobody is on and no project declares; returns the names. */
@@ -144,9 +165,7 @@ export class Networks {
     return unused.map(({ name }) => name)
   }
 
-  async connect(network: Network, request: ConnectRequest): Promise<void> {
-    const container = requireContainer(this.#state.snapshot, request.container)
-    this.#checkConnect(network, container)
+  connect(network: Network, request: ConnectRequest): Promise<void> {
     for (const alias of request.aliases ?? []) checkDnsName('alias', alias)
     const attachment: Attachment = {
       network: network.name,
@@ -155,40 +174,67 @@ export class Networks {
       ...(request.ipv6 !== undefined && { ipv6: canonical(request.ipv6) }),
       gatewayPriority: request.gatewayPriority ?? 0,
     }
-    const draft = this.#addresses.draft()
-    try {
-      const holder = {
-        containerId: container.id,
-        containerName: container.name,
-        isOfService: false,
+    return this.#state.writing.run(async () => {
+      const container = requireContainer(this.#state.snapshot, request.container)
+      this.#checkConnect(network, container)
+      const draft = this.#addresses.draft()
+      try {
+        await this.#attach(network, container, attachment, draft)
+      } catch (error) {
+        draft.rollback()
+        throw error
       }
-      const endpoint = draft.lease(holder, network, attachment, nextInterface(container))
-      const next = { ...container, endpoints: [...container.endpoints, endpoint] }
-      const cursors = this.#addresses.cursors(draft.networkIds)
-      await this.#state.declare([{ op: 'put-container', container: next }], cursors)
-      this.#effects.reconcile()
+    })
+  }
+
+  /** Declares and makes the link; where the link cannot be made, the declaration is taken back. */
+  async #attach(
+    network: Network,
+    container: Container,
+    attachment: Attachment,
+    draft: AddressDraft,
+  ): Promise<void> {
+    const { id: containerId, name: containerName } = container
+    const holder = { containerId, containerName, isOfService: false }
+    const endpoint = draft.lease(holder, network, attachment, nextInterface(container))
+    const next = { ...container, endpoints: [...container.endpoints, endpoint] }
+    const cursors = this.#addresses.cursors(draft.networkIds)
+    await this.#state.declare([{ op: 'put-container', container: next }], cursors)
+    try {
+      this.#reconcileBuiltin(network)
       await this.#effects.reconcileSandbox(next)
     } catch (error) {
-      if (!this.#state.snapshot.members.get(network.id)?.has(container.id)) draft.rollback()
+      await this.#state.declare([{ op: 'put-container', container }])
+      this.#reconcileBuiltin(network)
       throw error
     }
   }
 
-  async disconnect(network: Network, nameOrId: string): Promise<void> {
-    const container = requireContainer(this.#state.snapshot, nameOrId)
-    const gone = container.endpoints.filter(({ networkId }) => networkId === network.id)
-    if (gone.length === 0) {
-      throw new CatalogError(
-        'CATALOG_NOT_FOUND',
-        `Container "${container.name}" is not on network "${network.name}"`,
-      )
-    }
-    const endpoints = container.endpoints.filter(({ networkId }) => networkId !== network.id)
-    const next = { ...container, endpoints }
-    await this.#state.declare([{ op: 'put-container', container: next }])
-    await this.#effects.reconcileSandbox(next)
-    this.#addresses.release(gone)
-    this.#effects.reconcile()
+  disconnect(network: Network, nameOrId: string): Promise<void> {
+    return this.#state.writing.run(async () => {
+      const container = requireContainer(this.#state.snapshot, nameOrId)
+      const gone = container.endpoints.filter(({ networkId }) => networkId === network.id)
+      if (gone.length === 0) {
+        throw new CatalogError(
+          'CATALOG_NOT_FOUND',
+          `Container "${container.name}" is not on network "${network.name}"`,
+        )
+      }
+      const endpoints = container.endpoints.filter(({ networkId }) => networkId !== network.id)
+      const next = { ...container, endpoints }
+      await this.#state.declare([{ op: 'put-container', container: next }])
+      // Whoever asks meanwhile hears that the name is gone before its link goes.
+      await setImmediate()
+      await this.#effects.reconcileSandbox(next)
+      await this.#effects.settled()
+      this.#addresses.release(gone)
+      this.#reconcileBuiltin(network)
+    })
+  }
+
+  /** A built-in bridge comes with its first member and goes with its last; others stand already. */
+  #reconcileBuiltin(network: Network): void {
+    if (network.isBuiltin) this.#effects.reconcile([network.id])
   }
 
   #checkConnect(network: Network, container: Container): void {
@@ -198,6 +244,7 @@ export class Networks {
         `Cannot connect "${container.name}" to network "${network.name}": ${why}`,
       )
     }
+    if (container.desired === 'removed') refuse('it is being removed')
     if (network.driver !== 'bridge') refuse(`a ${network.driver} network takes no connections`)
     if (container.spec.networkMode.kind !== 'networks') {
       refuse(`its network mode is "${container.spec.networkMode.kind}"`)

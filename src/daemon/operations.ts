@@ -27,6 +27,7 @@ import { dig } from './dig.js'
 import { explainLines } from './explain.js'
 import { requireContainer, requireNetwork } from './find.js'
 import type { Networks } from './networks.js'
+import { refuseLeaving } from './project-declaration.js'
 import type { Projects } from './projects.js'
 import type { Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
@@ -116,31 +117,34 @@ export class DaemonOperations implements Operations {
 
   async startContainer(nameOrId: string): Promise<void> {
     const { state, supervisor } = this.#options
-    const container = { ...this.#container(nameOrId), desired: 'running' as const }
-    await state.declare([{ op: 'put-container', container }])
-    await supervisor.start(container)
+    const { id } = this.#container(nameOrId)
+    const container = await state.changeContainer(id, refuseLeaving)
+    if (container !== undefined) await supervisor.start(container)
   }
 
   async stopContainer(nameOrId: string, timeoutSeconds?: number): Promise<void> {
-    const { state, supervisor } = this.#options
-    const container = { ...this.#container(nameOrId), desired: 'stopped' as const }
-    await state.declare([{ op: 'put-container', container }])
+    const { state, supervisor, sandboxes } = this.#options
+    const { id } = this.#container(nameOrId)
+    const container = await state.changeContainer(id, current =>
+      current.desired === 'running' ? { ...current, desired: 'stopped' } : current,
+    )
+    if (container === undefined) return
     const graceMs = timeoutSeconds === undefined ? undefined : timeoutSeconds * 1000
     await supervisor.stop(container, graceMs)
+    await sandboxes.settled()
   }
 
   async renameContainer(nameOrId: string, name: string): Promise<void> {
     const { state } = this.#options
-    const container = this.#container(nameOrId)
     checkEntityName('container', name)
-    const holder = [...state.snapshot.containers.values()].find(other => other.name === name)
-    if (holder !== undefined) {
+    await state.changeContainer(this.#container(nameOrId).id, container => {
+      const holder = [...state.snapshot.containers.values()].find(other => other.name === name)
+      if (holder === undefined) return { ...container, name }
       throw new CatalogError(
         'CATALOG_NAME_IN_USE',
         `Cannot rename "${container.name}": there is a container "${name}" already`,
       )
-    }
-    await state.declare([{ op: 'put-container', container: { ...container, name } }])
+    })
   }
 
   processOf(nameOrId: string): ProcessView {

@@ -24,6 +24,14 @@ export interface DeclarationOptions {
   readonly networks: Networks
 }
 
+/** Where endpoints come from. */
+interface Leases {
+  readonly find: (name: string) => Network
+  readonly draft: AddressDraft
+  /** Endpoints of the containers that go with the same change. */
+  readonly leaving: readonly Endpoint[]
+}
+
 interface Drafted {
   readonly networks: readonly Network[]
   readonly draft: AddressDraft
@@ -47,7 +55,7 @@ export class ProjectDeclaration {
     goners: readonly Container[],
   ): Promise<readonly Container[]> {
     const { state, addresses } = this.#options
-    const drafted = this.#draft(spec, plan)
+    const drafted = this.#draft(spec, plan, goners)
     try {
       await state.declare(
         [
@@ -66,17 +74,19 @@ export class ProjectDeclaration {
   }
 
   /** Throws what `write` would refuse, and keeps nothing. */
-  rehearse(spec: ProjectSpec, plan: ProjectPlan): void {
-    this.#giveBack(this.#draft(spec, plan))
+  rehearse(spec: ProjectSpec, plan: ProjectPlan, goners: readonly Container[]): void {
+    this.#giveBack(this.#draft(spec, plan, goners))
   }
 
-  #draft(spec: ProjectSpec, plan: ProjectPlan): Drafted {
+  #draft(spec: ProjectSpec, plan: ProjectPlan, goners: readonly Container[]): Drafted {
     const { state, addresses } = this.#options
     const networks = this.#resolveNetworks(spec, plan)
     const draft = addresses.draft()
     try {
       const find = networkFinder(state.snapshot, networks)
-      return { networks, draft, containers: this.#buildContainers(spec, plan, find, draft) }
+      const leaving = goners.flatMap(({ endpoints }) => endpoints)
+      const leases: Leases = { find, draft, leaving }
+      return { networks, draft, containers: this.#buildContainers(spec, plan, leases) }
     } catch (error) {
       this.#giveBack({ networks, draft })
       throw error
@@ -133,27 +143,20 @@ export class ProjectDeclaration {
     return resolved
   }
 
-  #buildContainers(
-    spec: ProjectSpec,
-    plan: ProjectPlan,
-    find: (name: string) => Network,
-    draft: AddressDraft,
-  ): Container[] {
+  #buildContainers(spec: ProjectSpec, plan: ProjectPlan, leases: Leases): Container[] {
     const built: Container[] = []
-    // Owners of sandboxes come before those that share them: services are in dependency order.
-    for (const replica of plan.create) {
+    for (const replica of inLeaseOrder(plan.create)) {
       const others = [...plan.keep, ...built]
-      built.push(this.#buildContainer(spec, replica, others, find, draft))
+      built.push(this.#buildContainer(spec, replica, others, leases))
     }
-    return built
+    return plan.create.flatMap(({ name }) => built.find(container => container.name === name) ?? [])
   }
 
   #buildContainer(
     spec: ProjectSpec,
     replica: PlannedReplica,
     others: readonly Container[],
-    find: (name: string) => Network,
-    draft: AddressDraft,
+    { find, draft, leaving }: Leases,
   ): Container {
     const { service, number, name, digest, replaces } = replica
     const id = randomBytes(32).toString('hex')
@@ -162,7 +165,7 @@ export class ProjectDeclaration {
     const endpoints = attachments.map((attachment, index): Endpoint => {
       const network = find(attachment.network)
       const inherited = replaces?.endpoints.find(({ networkId }) => networkId === network.id)
-      return draft.lease(holder, network, attachment, `eth${index}`, inherited)
+      return draft.lease(holder, network, attachment, `eth${index}`, inherited, leaving)
     })
     const sandboxOf = this.#sandboxOwner(spec, service, number, others)
     return {
@@ -208,6 +211,13 @@ export function removal(container: Container): Change {
   return { op: 'put-container', container: { ...container, desired: 'removed' } }
 }
 
+/** The container, wanted to run. Throws CatalogError `CATALOG_REFUSED` for one that is being removed. */
+export function refuseLeaving(container: Container): Container {
+  if (container.desired === 'running') return container
+  if (container.desired === 'stopped') return { ...container, desired: 'running' }
+  throw new CatalogError('CATALOG_REFUSED', `Container "${container.name}" is being removed`)
+}
+
 /** For messages: whose a container is. */
 export function describeOwner({ name, project }: Container): string {
   return project === undefined ? `container "${name}"` : `"${name}" of project "${project}"`
@@ -232,4 +242,16 @@ function declaration(container: Container): Change[] {
     { op: 'put-container', container },
     { op: 'put-status', status },
   ]
+}
+
+/**
+ * Static addresses first, so that no other replica of the same file gets one of them by choice. Those
+ * that share a sandbox come last, as they lease nothing and their owner must be there.
+ */
+function inLeaseOrder(replicas: readonly PlannedReplica[]): readonly PlannedReplica[] {
+  const rank = ({ service }: PlannedReplica): number => {
+    if (service.container.networkMode.kind === 'service') return 2
+    return service.attachments.some(({ ipv4, ipv6 }) => ipv4 ?? ipv6) ? 0 : 1
+  }
+  return [...replicas].sort((a, b) => rank(a) - rank(b))
 }

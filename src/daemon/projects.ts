@@ -15,7 +15,7 @@ import { containersOf, planProject, type ProjectPlan } from '../plan/project.js'
 import type { Addresses } from './addresses.js'
 import { Mutex, Semaphore } from './mutex.js'
 import { membersOf, type NetworkEffects, type Networks } from './networks.js'
-import { describeOwner, ProjectDeclaration, removal } from './project-declaration.js'
+import { describeOwner, ProjectDeclaration, refuseLeaving, removal } from './project-declaration.js'
 import { startProject, waitForDependency } from './start-order.js'
 import type { State } from './state.js'
 import type { Supervisor } from './supervisor.js'
@@ -28,6 +28,12 @@ export interface ProjectsOptions {
   readonly networks: Networks
   readonly supervisor: Supervisor
   readonly effects: NetworkEffects
+}
+
+interface ProjectLock {
+  readonly mutex: Mutex
+  /** Ends the waiting of the command that runs now. */
+  abort: AbortController
 }
 
 export interface ApplyOptions {
@@ -43,9 +49,7 @@ export class Projects {
   readonly #options: ProjectsOptions
   readonly #declaration: ProjectDeclaration
   /** One command at a time a project; a new one ends the waiting of the one before. */
-  readonly #locks = new Map<string, { readonly mutex: Mutex; abort: AbortController }>()
-  /** Checks and writes of all projects: names, addresses and subnets are shared. */
-  readonly #writing = new Mutex()
+  readonly #locks = new Map<string, ProjectLock>()
   readonly #slots = new Semaphore(concurrency)
 
   constructor(options: ProjectsOptions) {
@@ -59,26 +63,22 @@ export class Projects {
   }
 
   /** Another number of replicas for some services. Throws CatalogError for services there are not. */
-  async scale(
+  scale(
     name: string,
     replicas: Readonly<Record<string, number>>,
     options: ApplyOptions,
     report: Report,
   ): Promise<void> {
-    const project = this.#require(name)
-    for (const service of Object.keys(replicas)) {
-      if (project.services.some(one => one.name === service)) continue
-      const known = project.services.map(one => one.name).join(', ')
-      throw new CatalogError(
-        'CATALOG_NOT_FOUND',
-        `Project "${name}" has no service "${service}"; it has ${known}`,
-      )
-    }
-    const services = project.services.map(service => {
-      const wanted = replicas[service.name]
-      return wanted === undefined ? service : rescale(service, wanted)
+    this.#require(name)
+    return this.#exclusively(name, signal => {
+      const project = this.#require(name)
+      for (const service of Object.keys(replicas)) requireService(project, service)
+      const services = project.services.map(service => {
+        const wanted = replicas[service.name]
+        return wanted === undefined ? service : rescale(service, wanted)
+      })
+      return this.#apply({ ...project, services }, options, report, signal)
     })
-    await this.apply({ ...project, services }, options, report)
   }
 
   /** Stops and removes everything of the project, dependants first. */
@@ -95,9 +95,11 @@ export class Projects {
     const { state } = this.#options
     await Promise.all(
       [...state.snapshot.projects.values()].map(project =>
-        this.#exclusively(project.name, signal =>
-          this.#start(project, { timeoutMs: 120_000, onlyCreated: true }, report, signal),
-        ),
+        this.#patiently(project.name, async signal => {
+          const current = state.snapshot.projects.get(project.name)
+          if (current === undefined) return
+          await this.#start(current, { timeoutMs: 120_000, onlyCreated: true }, report, signal)
+        }),
       ),
     )
     await this.#removeStrayNetworks()
@@ -111,15 +113,14 @@ export class Projects {
   ): Promise<void> {
     const startedAt = performance.now()
     const { state } = this.#options
-    const { plan, created } = await this.#writing.run(() => this.#declare(spec, options, report))
+    const { plan, created } = await this.#declare(spec, options, report)
     for (const { spec: network } of plan.createNetworks) {
       report({ kind: 'progress', message: `Network ${network.name} created` })
     }
-    const replaced = plan.create.flatMap(({ replaces }) => replaces ?? [])
     const orphans = options.removeOrphans ? plan.orphans : []
-    await this.#removeAll([...replaced, ...plan.remove, ...orphans], undefined, report)
+    await this.#removeAll(gonersOf(plan, options), undefined, report)
     await this.#removeStrayNetworks()
-    this.#options.effects.reconcile()
+    this.#options.effects.reconcile(networksOf(state.snapshot, spec))
     const started = await this.#start(
       spec,
       { timeoutMs: options.timeoutMs, onlyCreated: false },
@@ -138,7 +139,7 @@ export class Projects {
       ({ id }) => state.snapshot.statuses.get(id)?.state === 'running',
     ).length
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
-    const what = `${running} ${running === 1 ? 'container' : 'containers'} running`
+    const what = `${count(running, 'container')} running`
     const message =
       changed === 0
         ? `${spec.name}: nothing to change, ${what}`
@@ -171,28 +172,20 @@ export class Projects {
     report: Report,
   ): Promise<{ plan: ProjectPlan; created: number }> {
     const { state } = this.#options
-    let plan = planProject(state.snapshot, spec)
-    this.#declaration.check(spec, plan)
-    if (plan.replaceNetworks.length > 0) {
-      // For its refusals alone: after the next line there is no way back.
-      this.#declaration.rehearse(spec, plan)
-      await this.#removeReplaced(plan, report)
-      plan = planProject(state.snapshot, spec)
-    }
-    if (plan.orphans.length > 0 && !options.removeOrphans) {
-      const names = plan.orphans.map(({ name }) => name).join(', ')
-      report({
-        kind: 'warning',
-        message: `${names}: not in the file any more; --remove-orphans removes them`,
-      })
-    }
-    const goners = [
-      ...plan.create.flatMap(({ replaces }) => replaces ?? []),
-      ...plan.remove,
-      ...(options.removeOrphans ? plan.orphans : []),
-    ]
-    const created = await this.#declaration.write(spec, plan, goners)
-    return { plan, created: created.length }
+    await this.#removeReplaced(spec, options, report)
+    return state.writing.run(async () => {
+      const plan = planProject(state.snapshot, spec)
+      this.#declaration.check(spec, plan)
+      if (plan.orphans.length > 0 && !options.removeOrphans) {
+        const names = plan.orphans.map(({ name }) => name).join(', ')
+        report({
+          kind: 'warning',
+          message: `${names}: not in the file any more; --remove-orphans removes them`,
+        })
+      }
+      const created = await this.#declaration.write(spec, plan, gonersOf(plan, options))
+      return { plan, created: created.length }
+    })
   }
 
   /** Starts what does not run, in the order of dependencies. Returns how many were started. */
@@ -206,17 +199,10 @@ export class Projects {
     const failures: string[] = []
     let started = 0
     const start = async (container: Container): Promise<void> => {
-      const status = state.snapshot.statuses.get(container.id)
-      const isDue = options.onlyCreated ? status?.state === 'created' : status?.state !== 'running'
-      // A replica that ended well and is not to restart has done its work.
-      const isDone = status?.state === 'exited' && status.exitCode === 0 && !status.failure
-      if (!isDue || isDone || container.desired === 'removed') return
-      if (options.onlyCreated && container.desired === 'stopped') return
+      if (!isDue(state.snapshot, container, options.onlyCreated)) return
       try {
-        const wanted = { ...container, desired: 'running' as const }
-        if (container.desired === 'stopped') {
-          await state.declare([{ op: 'put-container', container: wanted }])
-        }
+        const wanted = await state.changeContainer(container.id, refuseLeaving)
+        if (wanted === undefined) return
         await this.#slots.run(() => supervisor.start(wanted))
         started++
         report({ kind: 'progress', message: describeStart(state.snapshot, container) })
@@ -241,14 +227,12 @@ export class Projects {
 
   async #down(name: string, graceMs: number | undefined, report: Report): Promise<void> {
     const { state } = this.#options
-    const project = state.snapshot.projects.get(name)
-    const containers = containersOf(state.snapshot, name)
-    await this.#writing.run(() =>
-      state.declare([
-        ...containers.map(container => removal(container)),
-        { op: 'remove-project', name },
-      ]),
-    )
+    const { project, containers } = await state.writing.run(async () => {
+      const { snapshot } = state
+      const goners = containersOf(snapshot, name)
+      await state.declare([...goners.map(removal), { op: 'remove-project', name }])
+      return { project: snapshot.projects.get(name), containers: goners }
+    })
     // Dependants first: who needs a service is gone before the service goes.
     const order = (project?.services ?? []).map(service => service.name).reverse()
     const rank = (container: Container): number => order.indexOf(container.service ?? '')
@@ -264,7 +248,7 @@ export class Projects {
     for (const network of networks) {
       report({ kind: 'progress', message: `Network ${network} removed` })
     }
-    const what = `${containers.length} containers and ${networks.length} networks removed`
+    const what = `${count(containers.length, 'container')} and ${count(networks.length, 'network')} removed`
     report({
       kind: 'done',
       message: `${name}: ${what}`,
@@ -285,22 +269,31 @@ export class Projects {
         }),
       ),
     )
+    await this.#options.effects.settled()
   }
 
-  /** A changed network goes with everything on it, before it is made anew. */
-  async #removeReplaced(plan: ProjectPlan, report: Report): Promise<void> {
+  /**
+   * A changed network goes with everything on it, before it is made anew. What the new one would be
+   * refused for is refused first: afterwards there is no way back.
+   */
+  async #removeReplaced(spec: ProjectSpec, options: ApplyOptions, report: Report): Promise<void> {
     const { state, networks } = this.#options
-    for (const { old } of plan.replaceNetworks) {
-      const members = membersOf(state.snapshot, old)
-      const foreign = members.find(({ project }) => project !== old.project)
-      if (foreign !== undefined) {
-        throw new CatalogError(
-          'CATALOG_IN_USE',
-          `Network "${old.name}" has to be made anew and ${describeOwner(foreign)} is on it; disconnect it first`,
-        )
-      }
-      await state.declare(members.map(container => removal(container)))
-      await this.#removeAll(members, undefined, report)
+    const goners = await state.writing.run(async () => {
+      const plan = planProject(state.snapshot, spec)
+      if (plan.replaceNetworks.length === 0) return undefined
+      this.#declaration.check(spec, plan)
+      const members = plan.replaceNetworks.flatMap(({ old }) => {
+        const found = membersOf(state.snapshot, old)
+        refuseForeign(old, found)
+        return found
+      })
+      this.#declaration.rehearse(spec, plan, [...gonersOf(plan, options), ...members])
+      await state.declare(members.map(removal))
+      return { members, olds: plan.replaceNetworks.map(({ old }) => old) }
+    })
+    if (goners === undefined) return
+    await this.#removeAll(goners.members, undefined, report)
+    for (const old of goners.olds) {
       await networks.remove(old)
       report({ kind: 'progress', message: `Network ${old.name} removed, its declaration changed` })
     }
@@ -328,12 +321,23 @@ export class Projects {
   }
 
   async #exclusively<T>(name: string, body: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const lock = this.#locks.get(name) ?? { mutex: new Mutex(), abort: new AbortController() }
-    this.#locks.set(name, lock)
+    const lock = this.#lockOf(name)
     lock.abort.abort()
     lock.abort = new AbortController()
     const { signal } = lock.abort
     return lock.mutex.run(() => body(signal))
+  }
+
+  /** As `#exclusively`, after whoever is there: nobody's waiting is ended. */
+  #patiently<T>(name: string, body: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const lock = this.#lockOf(name)
+    return lock.mutex.run(() => body(lock.abort.signal))
+  }
+
+  #lockOf(name: string): ProjectLock {
+    const lock = this.#locks.get(name) ?? { mutex: new Mutex(), abort: new AbortController() }
+    this.#locks.set(name, lock)
+    return lock
   }
 }
 
@@ -354,6 +358,50 @@ function rescale(service: ServiceSpec, replicas: number): ServiceSpec {
   return { ...service, replicas }
 }
 
+/** Whether `up` (or, `onlyCreated`, a daemon that comes up) has to start this container. */
+function isDue(snapshot: Snapshot, container: Container, onlyCreated: boolean): boolean {
+  const status = snapshot.statuses.get(container.id)
+  if (container.desired === 'removed' || status === undefined) return false
+  if (onlyCreated) return container.desired === 'running' && status.state === 'created'
+  if (container.desired === 'stopped') return true
+  // What ended well and is not to restart has done its work; what restarts will by itself.
+  const isDone = status.state === 'exited' && status.exitCode === 0 && status.failure === undefined
+  return (status.state === 'created' || status.state === 'exited') && !isDone
+}
+
+/** Ids of the networks that a project's containers are on. */
+function networksOf(snapshot: Snapshot, project: ProjectSpec): string[] {
+  const members = containersOf(snapshot, project.name)
+  return members.flatMap(({ endpoints }) => endpoints.map(({ networkId }) => networkId))
+}
+
+function requireService(project: ProjectSpec, name: string): void {
+  if (project.services.some(service => service.name === name)) return
+  const known = project.services.map(service => service.name).join(', ')
+  throw new CatalogError(
+    'CATALOG_NOT_FOUND',
+    `Project "${project.name}" has no service "${name}"; it has ${known}`,
+  )
+}
+
+/** What goes with a plan. */
+function gonersOf(plan: ProjectPlan, options: ApplyOptions): Container[] {
+  return [
+    ...plan.create.flatMap(({ replaces }) => replaces ?? []),
+    ...plan.remove,
+    ...(options.removeOrphans ? plan.orphans : []),
+  ]
+}
+
+function refuseForeign(network: Network, members: readonly Container[]): void {
+  const foreign = members.find(({ project }) => project !== network.project)
+  if (foreign === undefined) return
+  throw new CatalogError(
+    'CATALOG_IN_USE',
+    `Network "${network.name}" has to be made anew and ${describeOwner(foreign)} is on it; disconnect it first`,
+  )
+}
+
 function hasDependencies(project: ProjectSpec): boolean {
   return project.services.some(({ dependsOn }) => dependsOn.length > 0)
 }
@@ -364,4 +412,9 @@ function describeStart(snapshot: Snapshot, container: Container): string {
     return `${snapshot.networks.get(networkId)?.name ?? networkId} ${addresses.join(' ')}`
   })
   return `Container ${container.name} started${where.length > 0 ? `: ${where.join(', ')}` : ''}`
+}
+
+/** `1 container`, `2 containers`. */
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
 }

@@ -1,13 +1,16 @@
 /**
- * The reconcile loop: kernel against catalog, when the kernel tells of a change, and every half minute
- * whatever it tells. It only calls reconcilers that write nothing where nothing differs.
+ * The reconcile loop: kernel against catalog, when the kernel tells of damage, and every half minute
+ * whatever it tells. It only calls reconcilers that write nothing where nothing differs. Our own
+ * changes are no damage: with many containers, each would be followed by a look at all of them.
  */
 
 import type { Clock, Timer } from '../base/clock.js'
 import { errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
 import { openNftMonitor, openRouteMonitor } from '../kernel/monitor.js'
+import { parseRouteNews } from '../kernel/rtnetlink.js'
 import type { Poller } from '../runtime/index.js'
+import type { Effects } from './effects.js'
 
 /** Mesh of kube-proxy and Docker alike repair at their leisure; ours within a second of an event. */
 const settleMs = 200
@@ -21,12 +24,15 @@ export interface ReconcileLoop {
 
 export function openReconcileLoop(options: {
   readonly reconcile: () => Promise<void>
+  readonly effects: Pick<Effects, 'isHurtBy' | 'hasRules'>
   readonly poller: Poller
   readonly clock: Clock
   readonly logger: Logger
 }): ReconcileLoop {
-  const { reconcile, poller, clock, logger } = options
-  const monitors = [openRouteMonitor(), openNftMonitor()]
+  const { reconcile, effects, poller, clock, logger } = options
+  const routes = openRouteMonitor()
+  const rules = openNftMonitor()
+  const monitors = [routes, rules]
   let problem: string | undefined
   let timer: Timer | undefined
   let dueAt = Infinity
@@ -54,12 +60,16 @@ export function openReconcileLoop(options: {
       schedule(periodMs)
     }
   }
-  for (const monitor of monitors) {
-    poller.add(monitor.fd, () => {
-      monitor.read()
+  poller.add(routes.fd, () => {
+    const { messages, overrun } = routes.read()
+    if (overrun || effects.isHurtBy(messages.flatMap(one => parseRouteNews(one) ?? []))) {
       schedule(settleMs)
-    })
-  }
+    }
+  })
+  poller.add(rules.fd, () => {
+    rules.read()
+    if (!effects.hasRules()) schedule(settleMs)
+  })
   schedule(periodMs)
   return {
     problems: () => (problem === undefined ? [] : [problem]),

@@ -7,7 +7,7 @@ import type { Logger } from '../base/log.js'
 import { errorMessage } from '../base/error.js'
 import { openNftMonitor } from '../kernel/monitor.js'
 import { runInNetns, type Netns } from '../kernel/netns.js'
-import { listTables, runNft } from '../kernel/nft.js'
+import { listTables, queryNft, runNft } from '../kernel/nft.js'
 import { openTcpListener, openUdpSocket } from '../kernel/socket.js'
 import type { Poller } from '../runtime/index.js'
 
@@ -50,7 +50,7 @@ export function watchResolverRules(options: {
   readonly logger: Logger
 }): RuleWatch {
   const { netns, udpPort, tcpPort, poller, logger } = options
-  const install = (): void => runInNetns(netns, () => runNft(composeRules(udpPort, tcpPort)))
+  const install = (): boolean => runInNetns(netns, () => installRules(udpPort, tcpPort))
   install()
   const monitor = runInNetns(netns, () => openNftMonitor())
   let isClosed = false
@@ -58,10 +58,8 @@ export function watchResolverRules(options: {
     monitor.read()
     if (isClosed) return
     try {
-      const isThere = runInNetns(netns, () => listTables()).some(({ name }) => name === tableName)
-      if (isThere) return
-      install()
-      logger.warn({}, `Somebody flushed the table ip ${tableName} of a sandbox; it is back`)
+      if (!install()) return
+      logger.warn({}, `Somebody changed the table ip ${tableName} of a sandbox; it is back`)
     } catch (error) {
       logger.error({}, `Cannot restore the rules of a sandbox: ${errorMessage(error)}`)
     }
@@ -76,11 +74,30 @@ export function watchResolverRules(options: {
   }
 }
 
-/** One transaction: whatever was there of ours is replaced. */
+/**
+ * Returns whether it wrote. In a fresh sandbox nothing is replaced, which the kernel does in half a
+ * millisecond; a replacement waits for every processor, as does each sandbox in a daemon's restart.
+ */
+function installRules(udpPort: number, tcpPort: number): boolean {
+  const isThere = listTables().some(({ family, name }) => family === 'ip' && name === tableName)
+  if (isThere && holdsRules(queryNft(`list table ip ${tableName}`), udpPort, tcpPort)) return false
+  const clear = isThere ? `delete table ip ${tableName}\n` : ''
+  runNft(clear + composeRules(udpPort, tcpPort))
+  return true
+}
+
+/** Whether a listing has our four translations and no other rule. */
+function holdsRules(listing: readonly unknown[], udpPort: number, tcpPort: number): boolean {
+  const rules = listing.map(entry => JSON.stringify(entry)).filter(text => text.includes('"rule"'))
+  const wanted = [udpPort, tcpPort].flatMap(port => [
+    `{"dnat":{"addr":"${resolverAddress}","port":${port}}}`,
+    `"right":${port}}},{"snat":{"port":53}}`,
+  ])
+  return rules.length === wanted.length && wanted.every(part => rules.some(r => r.includes(part)))
+}
+
 export function composeRules(udpPort: number, tcpPort: number): string {
   return `
-table ip ${tableName} { }
-delete table ip ${tableName}
 table ip ${tableName} {
   chain to_resolver {
     type nat hook output priority -100; policy accept;

@@ -6,6 +6,7 @@
 import { createSocket } from 'node:dgram'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
 import type { Container } from '../catalog/container.js'
@@ -95,12 +96,23 @@ export class Sandboxes {
     return this.#own.get(containerId)?.files
   }
 
-  /** Checks every sandbox against the kernel and mends what differs. */
+  /**
+   * Checks every sandbox against the kernel and mends what differs, with time for queries in between.
+   * Rejects with the first failure once all were tried.
+   */
   async reconcileAll(): Promise<void> {
-    for (const id of this.#own.keys()) {
+    const failures: unknown[] = []
+    for (const id of [...this.#own.keys()]) {
       const container = this.#options.state.snapshot.containers.get(id)
-      if (container !== undefined) await this.update(container)
+      if (container === undefined) continue
+      try {
+        await this.update(container)
+      } catch (error) {
+        failures.push(error)
+      }
+      await setImmediate()
     }
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Removes links, rules and sockets. The namespace goes with its last process. */
@@ -120,6 +132,11 @@ export class Sandboxes {
     } finally {
       closeNetns(own.netns)
     }
+  }
+
+  /** Resolves when the links of closed sandboxes are gone. */
+  settled(): Promise<void> {
+    return this.#options.driver.settled()
   }
 
   /** Lets go of every sandbox; they stay as they are for their processes. */

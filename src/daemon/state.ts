@@ -11,6 +11,7 @@ import type { Change } from '../catalog/change.js'
 import type { Container, ContainerStatus } from '../catalog/container.js'
 import type { Network } from '../catalog/network.js'
 import type { ProjectSpec } from '../catalog/project.js'
+import { Mutex } from './mutex.js'
 import type { Store, Transaction } from '../store/store.js'
 
 /** Kinds of records in the store, and what each holds. */
@@ -31,6 +32,11 @@ const noCursors: Cursors = new Map()
 
 export class State {
   readonly catalog = new Catalog()
+  /**
+   * Whoever reads the snapshot, decides and declares does so alone: two commands at once would each
+   * decide without the other. Long waits (a stop's grace period) belong outside.
+   */
+  readonly writing = new Mutex()
   readonly #store: Store<Records>
   readonly #logger: Logger
 
@@ -64,6 +70,23 @@ export class State {
       }
     })
     this.catalog.apply(changes)
+  }
+
+  /**
+   * Declares what `change` makes of a container as it is at that moment, alone. Throws what `change`
+   * throws; returns the new record, or undefined where the container is gone.
+   */
+  changeContainer(
+    id: string,
+    change: (container: Container) => Container,
+  ): Promise<Container | undefined> {
+    return this.writing.run(async () => {
+      const current = this.snapshot.containers.get(id)
+      if (current === undefined) return undefined
+      const container = change(current)
+      if (container !== current) await this.declare([{ op: 'put-container', container }])
+      return container
+    })
   }
 
   /** Swaps at once, so that DNS follows in this turn of the event loop; the write comes after. */

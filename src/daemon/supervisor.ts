@@ -69,6 +69,8 @@ interface Live {
 
 /** Docker's advice for its json-file driver: 10 MB a file. */
 const logBounds = { maximumBytes: 10_000_000, keptFiles: 1 } as const
+/** A program that prints without end fills a disk in minutes. */
+const logPeriodMs = 1000
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 export class Supervisor {
@@ -110,14 +112,16 @@ export class Supervisor {
   start(container: Container): Promise<void> {
     const { id } = container
     return this.#inTurn(id, async () => {
-      if (this.#live.has(id)) return
+      // As it is now: the wait for the turn may have brought its removal.
+      const current = this.#options.state.snapshot.containers.get(id)
+      if (this.#live.has(id) || current?.desired !== 'running') return
       this.#cancelRestart(id)
       this.#stopping.delete(id)
       this.#restarts.delete(id)
       try {
         await this.#launch(container)
       } catch (error) {
-        this.#options.sandboxes.close(id)
+        this.#closeSandbox(container)
         this.#observe(container, {
           state: 'exited',
           failure: errorMessage(error),
@@ -142,7 +146,7 @@ export class Supervisor {
     const status = this.#statusOf(container)
     if (live === undefined) {
       if (status.state === 'restarting') this.#observe(container, { state: 'exited' })
-      this.#options.sandboxes.close(id)
+      this.#closeSandbox(container)
       return
     }
     live.monitor?.close()
@@ -156,16 +160,23 @@ export class Supervisor {
     this.#onExit(id, live, exit)
   }
 
-  /** Stops it, frees its addresses and forgets it. The record says `removed` already. */
-  async remove(container: Container, graceMs?: number): Promise<void> {
-    const { state, addresses } = this.#options
-    await this.stop(container, graceMs)
-    rmSync(this.directoryOf(container.id), { recursive: true, force: true })
-    this.#restarts.delete(container.id)
-    this.#stopping.delete(container.id)
-    this.#turns.delete(container.id)
-    await state.declare([{ op: 'remove-container', id: container.id }])
-    addresses.release(container.endpoints)
+  /** Stops it, frees its addresses and forgets it, in one turn. The record says `removed` already. */
+  remove(container: Container, graceMs = container.spec.stopGraceMs): Promise<void> {
+    const { id } = container
+    this.#stopping.add(id)
+    this.#cancelRestart(id)
+    return this.#inTurn(id, async () => {
+      const { state, addresses, sandboxes } = this.#options
+      if (!state.snapshot.containers.has(id)) return
+      await this.#stop(container, graceMs)
+      sandboxes.close(id)
+      rmSync(this.directoryOf(id), { recursive: true, force: true })
+      await state.declare([{ op: 'remove-container', id }])
+      addresses.release(container.endpoints)
+      this.#restarts.delete(id)
+      this.#stopping.delete(id)
+      this.#turns.delete(id)
+    })
   }
 
   /**
@@ -192,10 +203,13 @@ export class Supervisor {
   async finishStops(): Promise<void> {
     const containers = [...this.#options.state.snapshot.containers.values()]
     const { removed = [], stopped = [] } = groupByDesired(containers)
-    await Promise.all([
+    const results = await Promise.allSettled([
       ...removed.map(container => this.remove(container)),
       ...stopped.filter(({ id }) => this.#live.has(id)).map(container => this.stop(container)),
     ])
+    for (const result of results) {
+      if (result.status === 'rejected') this.#options.logger.error({}, errorMessage(result.reason))
+    }
     await this.#sweepDirectories()
   }
 
@@ -212,9 +226,16 @@ export class Supervisor {
     }
   }
 
-  /** Cuts logs that have grown too large. */
-  async rotateLogs(): Promise<void> {
-    for (const id of this.#live.keys()) await rotateLog(this.logPathOf(id), logBounds)
+  /** Cuts logs that have grown too large, now and from here on. */
+  async watchLogs(): Promise<void> {
+    for (const id of [...this.#live.keys()]) {
+      try {
+        await rotateLog(this.logPathOf(id), logBounds)
+      } catch (error) {
+        this.#options.logger.warn({ id }, `Cannot cut a log: ${errorMessage(error)}`)
+      }
+    }
+    if (!this.#isClosed) this.#options.clock.after(logPeriodMs, () => void this.watchLogs())
   }
 
   /** Lets go of everything; containers go on running. */
@@ -337,7 +358,7 @@ export class Supervisor {
       finishedAt: new Date().toISOString(),
     })
     if (decision.kind === 'stay') {
-      this.#options.sandboxes.close(id)
+      this.#closeSandbox(container)
       return
     }
     this.#restarts.set(id, decision.state)
@@ -350,7 +371,9 @@ export class Supervisor {
       const container = this.#options.state.snapshot.containers.get(id)
       if (container === undefined || this.#isClosed) return
       const relaunch = this.#inTurn(id, async () => {
-        if (!this.#stopping.has(id) && !this.#live.has(id)) await this.#launch(container)
+        const current = this.#options.state.snapshot.containers.get(id)
+        if (current?.desired !== 'running' || this.#stopping.has(id) || this.#live.has(id)) return
+        await this.#launch(current)
       })
       relaunch.catch((error: unknown) => {
         this.#options.logger.warn({ container: container.name }, errorMessage(error))
@@ -359,6 +382,14 @@ export class Supervisor {
       })
     })
     this.#timers.set(id, timer)
+  }
+
+  /** A sandbox stays while anybody lives in it: its own container, or one that shares it. */
+  #closeSandbox({ id, sandboxOf = id }: Container): void {
+    const joiners = this.#options.state.snapshot.joiners.get(sandboxOf) ?? []
+    const isInUse = [sandboxOf, ...joiners].some(one => this.#live.has(one))
+    const isExpected = this.#timers.has(sandboxOf)
+    if (!isInUse && !isExpected) this.#options.sandboxes.close(sandboxOf)
   }
 
   /** Starts, restarts and stops of one container, one after the other. */
@@ -386,8 +417,9 @@ export class Supervisor {
       this.#follow(container, identity, clock.now() - ranForMs)
       return
     }
-    if (container.desired !== 'running' || status.state === 'created') return
+    if (status.state === 'created') return
     if (status.state === 'exited') {
+      if (container.desired !== 'running') return
       const isWanted = isStartedWithDaemon(container.spec.restart, false)
       if (isWanted && status.exitCode === undefined) this.#scheduleRestart(container.id, 0)
       return

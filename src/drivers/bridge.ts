@@ -23,9 +23,12 @@ import {
   removeAddress,
   removeDefaultRoute,
   removeLink,
+  removeLinkAside,
   setPortIsolated,
   updateLink,
   type Link,
+  type LinkAddress,
+  type RouteNews,
 } from '../kernel/rtnetlink.js'
 import { readSysctl, writeSysctl } from '../kernel/sysctl.js'
 import { parseBridgeOptions } from './bridge-options.js'
@@ -59,6 +62,10 @@ export class BridgeDriver {
   readonly #table: string
   readonly #bridges = new Map<string, Bridge>()
   readonly #veths = new Map<string, Veth>()
+  /** Links on their way out, by index. */
+  readonly #leaving = new Map<number, Promise<void>>()
+  /** One removal at a time: each holds a thread of the pool. */
+  #lastRemoval: Promise<unknown> = Promise.resolve()
   #rules = ''
   /** How the kernel lists what `#rules` made, to tell when somebody changed it. */
   #listing = ''
@@ -75,7 +82,14 @@ export class BridgeDriver {
 
   /** Throws DriverError for options that cannot be honoured. */
   check(spec: NetworkSpec): void {
-    if (spec.driver === 'bridge') parseBridgeOptions(spec)
+    if (spec.driver !== 'bridge') return
+    const { linkName } = parseBridgeOptions(spec)
+    const link = linkName === undefined ? undefined : getLink(linkName)
+    if (link === undefined || this.#parseMark(link.alias)[0] === 'network') return
+    throw new DriverError(
+      'DRIVER_NAME_IN_USE',
+      `Network "${spec.name}": there is a link "${linkName}" already; choose another name for the bridge`,
+    )
   }
 
   bridgeOf(networkId: string): string | undefined {
@@ -84,26 +98,57 @@ export class BridgeDriver {
 
   /**
    * Makes bridges and host rules match `networks`, which is all of them; bridges of ours that are not
-   * listed go. Throws KernelError, and DriverError `DRIVER_NAME_IN_USE`.
+   * listed go. A network that cannot be made does not keep the others from it: returns, by network id,
+   * the KernelError or DriverError `DRIVER_NAME_IN_USE` of each. Throws KernelError.
    */
-  reconcileNetworks(networks: readonly Network[]): void {
+  reconcileNetworks(networks: readonly Network[]): ReadonlyMap<string, unknown> {
     const wanted = networks.filter(({ driver }) => driver === 'bridge')
     const ids = new Set(wanted.map(({ id }) => id))
-    for (const { alias, index } of listLinks()) {
-      const [kind, id] = this.#parseMark(alias)
-      if (kind === 'network' && id !== undefined && !ids.has(id)) removeLink(index)
+    for (const link of listLinks()) {
+      const [kind, id] = this.#parseMark(link.alias)
+      if (kind === 'network' && id !== undefined && !ids.has(id)) this.#letGo(link)
     }
     for (const id of this.#bridges.keys()) if (!ids.has(id)) this.#bridges.delete(id)
-    for (const network of wanted) this.#reconcileBridge(network)
+    const addresses = listAddresses()
+    const failures = new Map<string, unknown>()
+    for (const network of wanted) {
+      try {
+        this.#reconcileBridge(network, addresses)
+      } catch (error) {
+        // The others must not wait for this one.
+        failures.set(network.id, error)
+        this.#bridges.delete(network.id)
+      }
+    }
     if (wanted.some(({ isInternal }) => !isInternal)) enableForwarding(wanted)
-    this.#reconcileRules(wanted)
+    this.#reconcileRules(wanted.filter(({ id }) => this.#bridges.has(id)))
+    return failures
+  }
+
+  /**
+   * Whether something of ours is not as it was made, by what the kernel told. Most news are of our own
+   * doing: those cost a look at one link and no more.
+   */
+  isHurtBy(news: RouteNews): boolean {
+    const bridges = [...this.#bridges.values()]
+    if (news.kind === 'lost-address') return bridges.some(({ index }) => index === news.index)
+    const isBridge = bridges.some(({ name }) => name === news.name)
+    const isVeth = [...this.#veths.values()].some(({ name }) => name === news.name)
+    if (!isBridge && !isVeth) return false
+    const link = getLink(news.name)
+    return link?.isUp !== true || (isVeth && link.master === undefined)
+  }
+
+  /** Whether our table on the host is as the last reconcile left it. */
+  hasRules(): boolean {
+    return this.#rules === '' || this.#isIntact(this.#bridges.size > 0)
   }
 
   /** Makes the links, addresses and default routes of one sandbox match. Throws KernelError. */
   reconcileSandbox(sandbox: SandboxLinks): void {
     const wanted = new Set(sandbox.endpoints.map(({ endpoint }) => endpoint.id))
     for (const [id, { netnsId }] of this.#veths) {
-      if (netnsId === sandbox.netns.id && !wanted.has(id)) this.removeEndpoints([id])
+      if (netnsId === sandbox.netns.id && !wanted.has(id)) this.#detach(sandbox.netns, id)
     }
     for (const { endpoint, network } of sandbox.endpoints) {
       this.#reconcileVeth(sandbox, endpoint, network)
@@ -114,15 +159,23 @@ export class BridgeDriver {
     })
   }
 
-  /** Removes the links of endpoints. Those that have none are no error. */
+  /**
+   * Removes the links of endpoints: no traffic from here on, gone once `settled()`. Those that have
+   * none are no error.
+   */
   removeEndpoints(endpointIds: readonly string[]): void {
     for (const id of endpointIds) {
       const veth = this.#veths.get(id)
       if (veth === undefined) continue
       const link = getLink(veth.name)
-      if (link?.alias === this.#mark('endpoint', id)) removeLink(link.index)
+      if (link?.alias === this.#mark('endpoint', id)) this.#letGo(link)
       this.#veths.delete(id)
     }
+  }
+
+  /** Resolves when the links removed so far are gone. Rejects with a KernelError where one stays. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#leaving.values())
   }
 
   /** Removes links of ours whose endpoint is not among `endpointIds`, as a crash may leave them. */
@@ -131,7 +184,27 @@ export class BridgeDriver {
     this.removeEndpoints(stale)
   }
 
-  #reconcileBridge(network: Network): void {
+  /** Without its routes, which would be in the way of those of the next network. */
+  #detach(netns: Netns, endpointId: string): void {
+    const peer = this.#findVeth(endpointId)?.peer
+    const isInside = (link: Link): boolean => link.kind === 'veth' && link.index === peer
+    runInNetns(netns, () => {
+      const inside = listLinks().find(isInside)
+      if (inside !== undefined) updateLink(inside.index, { isUp: false })
+    })
+    this.removeEndpoints([endpointId])
+  }
+
+  /** Down at once; the kernel takes its time for the rest, and batches where a namespace ends. */
+  #letGo({ index, isUp }: Link): void {
+    if (this.#leaving.has(index)) return
+    if (isUp) updateLink(index, { isUp: false })
+    const gone = removeLinkAside(index, this.#lastRemoval)
+    this.#leaving.set(index, gone)
+    this.#lastRemoval = gone.catch(() => undefined).finally(() => this.#leaving.delete(index))
+  }
+
+  #reconcileBridge(network: Network, addresses: readonly LinkAddress[]): void {
     const options = parseBridgeOptions(network)
     const link = this.#findBridge(network) ?? this.#createBridge(network)
     this.#bridges.set(network.id, { name: link.name, index: link.index })
@@ -142,7 +215,8 @@ export class BridgeDriver {
     const prefix = `net.ipv6.conf.${link.name}`
     writeOptional(`${prefix}.disable_ipv6`, network.hasIpv6 ? '0' : '1')
     writeOptional(`${prefix}.accept_ra`, '0')
-    reconcileAddresses(link.index, network.subnets.flatMap(gatewayCidr))
+    const present = addresses.filter(({ index, scope }) => index === link.index && scope === 0)
+    reconcileAddresses(link.index, present, network.subnets.flatMap(gatewayCidr))
     if (!link.isUp) updateLink(link.index, { isUp: true })
   }
 
@@ -233,13 +307,20 @@ export class BridgeDriver {
       return { bridge, subnets, isInternal: network.isInternal, isOpen, isMasqueraded }
     })
     const rules = composeHostRules(this.#table, ruled)
-    const isThere = listTables().some(one => one.family === 'inet' && one.name === this.#table)
     const isWanted = ruled.length > 0
-    const isIntact = isThere === isWanted && (!isThere || this.#listRules() === this.#listing)
-    if (rules === this.#rules && isIntact) return
-    if (isWanted || isThere) runNft(rules)
+    if (rules === this.#rules && this.#isIntact(isWanted)) return
+    if (isWanted || this.#hasTable()) runNft(rules)
     this.#rules = rules
     this.#listing = isWanted ? this.#listRules() : ''
+  }
+
+  #isIntact(isWanted: boolean): boolean {
+    if (this.#hasTable() !== isWanted) return false
+    return !isWanted || this.#listRules() === this.#listing
+  }
+
+  #hasTable(): boolean {
+    return listTables().some(({ family, name }) => family === 'inet' && name === this.#table)
   }
 
   /** Without handles, which a restored rule has others of. */
@@ -312,8 +393,11 @@ function bridgeMac({ id }: Network): string {
 }
 
 /** Addresses of a bridge of ours: exactly these, and what the kernel adds by itself. */
-function reconcileAddresses(index: number, cidrs: readonly string[]): void {
-  const present = listAddresses(index).filter(({ scope }) => scope === 0)
+function reconcileAddresses(
+  index: number,
+  present: readonly LinkAddress[],
+  cidrs: readonly string[],
+): void {
   for (const cidr of cidrs) {
     if (!present.some(address => formatCidr(address) === cidr)) addAddress(index, cidr)
   }

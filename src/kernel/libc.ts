@@ -13,6 +13,8 @@ export interface Libc {
   getsockname(fd: number, address: Buffer, length: number[]): number
   setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number
   send(fd: number, data: Buffer, length: number, flags: number): number
+  /** As `send`, on a thread of the pool; `data` must stay as it is meanwhile. */
+  sendAside(fd: number, data: Buffer, length: number, flags: number): Promise<number>
   recvfrom(
     fd: number,
     data: Buffer,
@@ -21,8 +23,11 @@ export interface Libc {
     address: Buffer,
     addressLength: number[],
   ): number
+  pthread_sigmask(how: number, set: Buffer, old: Buffer): number
   syscall(number: number, a: number, b: number, c: number, d: number): number
 }
+
+const send = library.func('int64_t send(int fd, void *data, size_t length, int flags)')
 
 export const libc: Libc = {
   setns: library.func('int setns(int fd, int kind)'),
@@ -34,10 +39,17 @@ export const libc: Libc = {
   setsockopt: library.func(
     'int setsockopt(int fd, int level, int name, void *value, uint32_t length)',
   ),
-  send: library.func('int64_t send(int fd, void *data, size_t length, int flags)'),
+  send,
+  sendAside: (fd, data, length, flags) =>
+    new Promise((resolve, reject) => {
+      const done = (error: Error | null, result: number): void =>
+        error === null ? resolve(result) : reject(error)
+      send.async(fd, data, length, flags, done)
+    }),
   recvfrom: library.func(
     'int64_t recvfrom(int fd, void *data, size_t length, int flags, void *address, _Inout_ uint32_t *addressLength)',
   ),
+  pthread_sigmask: library.func('int pthread_sigmask(int how, void *set, void *old)'),
   syscall: library.func('long syscall(long number, long a, long b, long c, long d)'),
 }
 

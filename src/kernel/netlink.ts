@@ -65,6 +65,29 @@ export function sendNetlink(request: NetlinkRequest): void {
   exchange({ ...request, flags: request.flags | NLM_F.ACK })
 }
 
+/**
+ * As `sendNetlink`, without holding the event loop while the kernel works on it: some changes wait for
+ * every processor to have passed a quiet moment, tens of milliseconds. It is sent once `turn` has
+ * resolved, in the namespace of the calling moment all the same.
+ */
+export async function sendNetlinkAside(
+  request: NetlinkRequest,
+  turn: Promise<unknown>,
+): Promise<void> {
+  netlinkWrites.count++
+  const fd = openSocket(request.protocol, SOCK_RAW_CLOEXEC)
+  try {
+    await turn
+    const own = (sequence = (sequence + 1) >>> 0)
+    const message = composeMessage({ ...request, flags: request.flags | NLM_F.ACK }, own)
+    const sent = await libc.sendAside(fd, message, message.length, 0)
+    if (sent < 0) throw new KernelError('EIO', `Cannot ${request.attempt}: netlink took no request`)
+    collect(fd, own, request.attempt)
+  } finally {
+    closeSync(fd)
+  }
+}
+
 /** Sends one request and returns its reply. Throws KernelError with the errno as code. */
 export function getNetlink(request: NetlinkRequest): readonly NetlinkMessage[] {
   return exchange({ ...request, flags: request.flags | NLM_F.ACK }).messages

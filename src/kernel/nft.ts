@@ -6,6 +6,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { load as loadLibrary, type LibraryHandle } from 'koffi'
 import { KernelError } from './error.js'
+import { libc } from './libc.js'
 
 /** libnftables.h: NFT_CTX_OUTPUT_JSON. */
 const OUTPUT_JSON = 1 << 4
@@ -16,6 +17,10 @@ const OUTPUT_JSON = 1 << 4
 const FD_SETSIZE = 1024
 /** Its socket and files that it reads, and some more for threads that open a file meanwhile. */
 const KEPT_DESCRIPTORS = 12
+/** glibc: bits/sigaction.h, bits/types/__sigset_t.h. */
+const SIG_BLOCK = 0
+const SIG_SETMASK = 2
+const SIGSET_BYTES = 128
 
 interface LibNftables {
   create(flags: number): unknown
@@ -74,7 +79,7 @@ function run(commands: string, flags: number): string {
   for (const fd of kept.splice(0)) closeSync(fd)
   try {
     requireLowDescriptor()
-    return runContext(nft, commands, flags)
+    return withoutSignals(() => runContext(nft, commands, flags))
   } finally {
     keepDescriptors()
   }
@@ -86,6 +91,21 @@ function keepDescriptors(): void {
     const fd = openSync('/dev/null', 'r')
     if (fd >= FD_SETSIZE) return closeSync(fd)
     kept.push(fd)
+  }
+}
+
+/**
+ * libnftables takes a signal in the middle of a transaction (a child's end, a profiler's tick) for a
+ * failure of it. They wait, or another thread takes them.
+ */
+function withoutSignals<T>(body: () => T): T {
+  const every = Buffer.alloc(SIGSET_BYTES, 0xff)
+  const before = Buffer.alloc(SIGSET_BYTES)
+  libc.pthread_sigmask(SIG_BLOCK, every, before)
+  try {
+    return body()
+  } finally {
+    libc.pthread_sigmask(SIG_SETMASK, before, every)
   }
 }
 

@@ -14,6 +14,7 @@ import {
   NLM_F,
   parseAttributes,
   sendNetlink,
+  sendNetlinkAside,
   type NetlinkMessage,
 } from './netlink.js'
 
@@ -92,6 +93,10 @@ export interface Route {
   readonly table: number
   readonly type: number
 }
+
+export type RouteNews =
+  | { readonly kind: 'link'; readonly isGone: boolean; readonly name: string }
+  | { readonly kind: 'lost-address'; readonly index: number }
 
 export interface LinkChange {
   readonly name?: string
@@ -180,6 +185,18 @@ export function removeLink(index: number): void {
   )
 }
 
+/** As `removeLink`, beside the event loop: the kernel takes tens of milliseconds for a veth pair. */
+export async function removeLinkAside(index: number, turn: Promise<unknown>): Promise<void> {
+  const payload = composeLink(AF_UNSPEC, index)
+  const attempt = `remove link ${index}`
+  const request = { protocol: NETLINK_ROUTE, type: RTM.DELLINK, flags: 0, payload, attempt }
+  try {
+    await sendNetlinkAside(request, turn)
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.code !== 'ENODEV') throw error
+  }
+}
+
 /** The loopback, which every program expects. */
 export function setLoopbackUp(): void {
   updateLink(1, { isUp: true })
@@ -222,6 +239,18 @@ export function addDefaultRoute(gateway: string, index: number): void {
 export function removeDefaultRoute(gateway: string, index: number): void {
   const { payload, attempt } = composeDefaultRoute(gateway, index)
   ignoring('ESRCH', () => send(RTM.DELROUTE, 0, payload, `remove ${attempt}`))
+}
+
+/** What a route monitor heard of a link or an address; undefined for anything else. */
+export function parseRouteNews({ type, payload }: NetlinkMessage): RouteNews | undefined {
+  if (type === RTM.NEWLINK || type === RTM.DELLINK) {
+    const link = parseLink({ type: RTM.NEWLINK, payload })[0]
+    return link && { kind: 'link', isGone: type === RTM.DELLINK, name: link.name }
+  }
+  if (type === RTM.DELADDR && payload.length >= 8) {
+    return { kind: 'lost-address', index: payload.readUInt32LE(4) }
+  }
+  return undefined
 }
 
 function createLink(name: string, kind: string, change: LinkChange, info: readonly Buffer[]): void {

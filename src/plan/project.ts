@@ -33,17 +33,17 @@ export interface ProjectPlan {
   readonly remove: readonly Container[]
   /** Of services that the file no longer has. */
   readonly orphans: readonly Container[]
-  /** Networks of the project that the file no longer has. */
-  readonly staleNetworks: readonly Network[]
 }
 
 export function planProject(snapshot: Snapshot, project: ProjectSpec): ProjectPlan {
   const networks = planNetworks(snapshot, project)
   const replaced = new Set(networks.replaceNetworks.map(({ old }) => old.id))
-  const mine = containersOf(snapshot, project.name)
+  const all = containersOf(snapshot, project.name)
+  // Those on their way out have no successor to wait for: what is left of them goes first.
+  const mine = all.filter(({ desired }) => desired !== 'removed')
   const create: PlannedReplica[] = []
   const keep: Container[] = []
-  const remove: Container[] = []
+  const remove: Container[] = all.filter(({ desired }) => desired === 'removed')
   const remade = new Set<string>()
   for (const service of project.services) {
     const digest = digestOf(service)
@@ -54,8 +54,6 @@ export function planProject(snapshot: Snapshot, project: ProjectSpec): ProjectPl
       const isSame =
         current !== undefined &&
         current.digest === digest &&
-        current.name === name &&
-        current.desired !== 'removed' &&
         !current.endpoints.some(endpoint => replaced.has(endpoint.networkId)) &&
         hasItsSandbox(snapshot, current, remade)
       if (isSame) {
@@ -79,8 +77,9 @@ export function replicaName(project: string, service: ServiceSpec, number: numbe
 
 /** Changes when a replica would have to be made anew; not with the number of replicas. */
 export function digestOf(service: ServiceSpec): string {
-  const { container, attachments, ports } = service
-  return createHash('sha256').update(stableJson({ container, attachments, ports })).digest('hex')
+  const { container, attachments, ports, containerName } = service
+  const declared = { container, attachments, ports, containerName }
+  return createHash('sha256').update(stableJson(declared)).digest('hex')
 }
 
 /** Every container of a project. */
@@ -102,10 +101,9 @@ function hasItsSandbox(
 function planNetworks(
   snapshot: Snapshot,
   project: ProjectSpec,
-): Pick<ProjectPlan, 'createNetworks' | 'replaceNetworks' | 'staleNetworks'> {
+): Pick<ProjectPlan, 'createNetworks' | 'replaceNetworks'> {
   const createNetworks: ProjectNetwork[] = []
   const replaceNetworks: { network: ProjectNetwork; old: Network }[] = []
-  const wanted = new Set(project.networks.map(({ spec }) => spec.name))
   const existing = [...snapshot.networks.values()]
   for (const network of project.networks) {
     if (network.isExternal) continue
@@ -115,10 +113,7 @@ function planNetworks(
       replaceNetworks.push({ network, old })
     }
   }
-  const staleNetworks = existing.filter(
-    network => network.project === project.name && !wanted.has(network.name),
-  )
-  return { createNetworks, replaceNetworks, staleNetworks }
+  return { createNetworks, replaceNetworks }
 }
 
 /** Whether an existing network is what `spec` declares. What IPAM chose by itself is no difference. */

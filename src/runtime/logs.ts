@@ -3,9 +3,10 @@
  * one block however large the file or slow the reader.
  */
 
-import { constants, watch } from 'node:fs'
-import { copyFile, open, rename, rm, stat, truncate } from 'node:fs/promises'
+import { createReadStream, createWriteStream, watch } from 'node:fs'
+import { open, rename, rm, stat, truncate } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { pipeline } from 'node:stream/promises'
 import { systemClock } from '../base/clock.js'
 import type { Clock } from '../base/clock.js'
 import { errorCode } from '../base/error.js'
@@ -75,11 +76,17 @@ export async function rotateLog(path: string, options: RotateOptions): Promise<b
   if (keptFiles > 0) {
     await rm(`${path}.${keptFiles}`, { force: true })
     for (let age = keptFiles - 1; age >= 1; age--) await renameOptional(path, age)
-    // A reflink where the file system has them: no byte is copied.
-    await copyFile(path, `${path}.1`, constants.COPYFILE_FICLONE)
+    await copyEnd(path, `${path}.1`, options.maximumBytes)
   }
   await truncate(path, 0)
   return true
+}
+
+/** The last bytes of a file, at most so many: what a fast writer made beyond is not worth a disk. */
+async function copyEnd(from: string, to: string, maximumBytes: number): Promise<void> {
+  const start = Math.max(0, (await sizeOf(from)) - maximumBytes)
+  const end = start + maximumBytes - 1
+  await pipeline(createReadStream(from, { start, end }), createWriteStream(to, { mode: 0o640 }))
 }
 
 /** Where the last `lines` lines begin; reads backwards, block by block. */

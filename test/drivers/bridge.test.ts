@@ -203,6 +203,7 @@ t.test('a network is joined and left while the sandbox runs', asRoot, async t =>
   t.ok(reaches(a, '10.0.2.1'), 'joined')
   t.match(ip(a, 'route', 'show', 'default'), [{ gateway: '10.0.1.1' }])
   attach(lab, a, [second])
+  await lab.driver.settled()
   t.strictSame(
     ip(a, 'link', 'show').map(({ ifname }) => ifname),
     ['lo', 'eth1'],
@@ -224,6 +225,7 @@ t.test('sweep() removes what a crash left of ours, and nothing else', asRoot, as
   const next = lab.at(() => openDriver())
   lab.at(() => next.reconcileNetworks([net]))
   lab.at(() => next.sweep(new Set([kept.id])))
+  await next.settled()
   t.ok(reaches(a, '10.0.1.1'), 'the other one still has its network')
   t.strictSame(
     ip(b, 'link', 'show').map(({ ifname }) => ifname),
@@ -253,6 +255,7 @@ t.test(
     lab.at(() => lab.driver.reconcileNetworks([network(1)]))
     t.equal(ip(lab.host, 'link', 'show', 'type', 'bridge').length, 1)
     lab.at(() => lab.driver.reconcileNetworks([]))
+    await lab.driver.settled()
     t.equal(ip(lab.host, 'link', 'show', 'type', 'bridge').length, 0)
     t.notMatch(run(lab.host, 'nft', 'list', 'tables'), TABLE)
   },

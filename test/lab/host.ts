@@ -34,6 +34,8 @@ export const asRoot =
 /** The built command line of the same build as this file. */
 export const commandLine = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
+/** What ends a test from outside: its runner's time-out, a terminal, a service manager. */
+const endings = ['SIGALRM', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const
 const startTimeoutMs = 20_000
 const endTimeoutMs = 10_000
 const pollMs = 20
@@ -72,6 +74,12 @@ export class Host {
   readonly #upstreams: UpstreamFixture[] = []
   readonly #namespaces = new Map<string, Netns>()
   readonly #onExit = (): void => this.#abandon()
+  readonly #onSignal = (signal: NodeJS.Signals): void => {
+    this.#forgetProcess()
+    this.#abandon()
+    // Alone again, the signal has its own way.
+    process.kill(process.pid, signal)
+  }
   #client: Client
   #daemon: ChildProcess | undefined
   #upstream: UpstreamFixture | undefined
@@ -85,8 +93,9 @@ export class Host {
     writeFileSync(this.resolvConf, options.resolvConf ?? 'nameserver 127.0.0.1\n')
     this.netns = createNetns()
     this.#client = new Client(this.paths.socket)
-    // A test that is killed by its time-out runs no teardown.
+    // A test that is ended by its time-out runs no teardown.
     process.on('exit', this.#onExit)
+    for (const signal of endings) process.on(signal, this.#onSignal)
   }
 
   /** U1. */
@@ -228,8 +237,8 @@ export class Host {
     for (const netns of this.#namespaces.values()) closeNetns(netns)
     faults.push(...describeLeftovers(this.root, this.netns))
     const log = faults.length > 0 ? this.daemonLog() : ''
+    this.#forgetProcess()
     this.#abandon()
-    process.off('exit', this.#onExit)
     if (faults.length > 0) throw new Error(`The host left: ${faults.join('; ')}\n${log}`)
   }
 
@@ -256,6 +265,11 @@ export class Host {
       await this.endDaemon()
       await this.#client.close()
     }
+  }
+
+  #forgetProcess(): void {
+    process.off('exit', this.#onExit)
+    for (const signal of endings) process.off(signal, this.#onSignal)
   }
 
   /** Synchronous and for good: also runs when the process exits early. */

@@ -66,7 +66,7 @@ async function runVector(t: Test, host: Host, vector: Vector): Promise<void> {
   if (vector.withinMs !== undefined) t.ok(asked.ms < vector.withinMs, `${asked.ms} ms`)
 }
 
-/** The packet of `NAME TYPE [CLASS] [+OPTION...]`. */
+/** The packet of `NAME TYPE [CLASS] [+bufsize=N [+dnssec]] [+norecurse] [+tcp]`. */
 export function composeAsked(text: string): { readonly packet: Buffer; readonly isTcp: boolean } {
   const words = text.split(' ')
   const [name = '', typeText = ''] = words
@@ -80,7 +80,9 @@ export function composeAsked(text: string): { readonly packet: Buffer; readonly 
     type,
     class: cls,
     id: Math.floor(Math.random() * 0x10000),
-    ...(size !== undefined && { edns: { udpSize: Number(size) } }),
+    ...(size !== undefined && {
+      edns: { udpSize: Number(size), do: text.includes('+dnssec') },
+    }),
     ...(text.includes('+norecurse') && { flags: 0 }),
   })
   return { packet, isTcp: text.includes('+tcp') }

@@ -1,6 +1,6 @@
 /** World W on a host of its own: the Compose file of test/fixtures, its 45 further containers, brought up. */
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
@@ -19,6 +19,20 @@ export async function openWorld(
   if (options.isMany === true) files.push('-f', host.writeFile('many.yaml', composeMany()))
   await host.run('up', '-d', ...files)
   return host
+}
+
+/** A host with the services of world W, from services.yaml. */
+export async function openServices(t: Test): Promise<Host> {
+  const host = await openHost(t)
+  await upServices(host)
+  return host
+}
+
+/** Brings services.yaml up (again), after `edit`. */
+export async function upServices(host: Host, edit = (text: string): string => text): Promise<void> {
+  const text = readFileSync(fixturePath('services.yaml'), 'utf8').replaceAll('${LAB}', host.root)
+  const path = host.writeFile('services.yaml', edit(text))
+  await host.run('up', '-d', '--remove-orphans', '-f', path)
 }
 
 /** A file of test/fixtures, from wherever the build went. */

@@ -38,16 +38,19 @@ function replica(number: number, more: Partial<Container> = {}): Container {
   return container(name, { project: 'shop', service: 'web', number, endpoints, ...more })
 }
 
-t.test('givesNames() is true of user networks, and of the others where a label says so', async t => {
-  const rows = [
-    [network('user', 1), true],
-    [network('bridge', 1, { isBuiltin: true }), false],
-    [network('bridge', 1, { isBuiltin: true, labels: { [dnsLabel]: 'on' } }), true],
-    [network('mute', 1, { labels: { [dnsLabel]: 'off' } }), false],
-    [network('odd', 1, { labels: { [dnsLabel]: 'maybe' } }), true],
-  ] as const
-  for (const [given, wanted] of rows) t.equal(givesNames(given), wanted, given.name)
-})
+t.test(
+  'givesNames() is true of user networks, and of the others where a label says so',
+  async t => {
+    const rows = [
+      [network('user', 1), true],
+      [network('bridge', 1, { isBuiltin: true }), false],
+      [network('bridge', 1, { isBuiltin: true, labels: { [dnsLabel]: 'on' } }), true],
+      [network('mute', 1, { labels: { [dnsLabel]: 'off' } }), false],
+      [network('odd', 1, { labels: { [dnsLabel]: 'maybe' } }), true],
+    ] as const
+    for (const [given, wanted] of rows) t.equal(givesNames(given), wanted, given.name)
+  },
+)
 
 t.test('endpointNames() names a running container on its network', async t => {
   const web = replica(1, {

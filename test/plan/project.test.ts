@@ -75,7 +75,7 @@ t.test('planProject() makes everything where nothing is', async t => {
 t.test('planProject() changes nothing for the same file', async t => {
   const plan = planProject(before, structuredClone(shop))
   t.strictSame(summary(plan), { ...nothing, keep: all })
-  t.strictSame([plan.createNetworks, plan.replaceNetworks, plan.staleNetworks], [[], [], []])
+  t.strictSame([plan.createNetworks, plan.replaceNetworks], [[], []])
 })
 
 t.test('planProject() adds and removes replicas from the end', async t => {
@@ -125,16 +125,19 @@ t.test('planProject() calls replicas of services that went orphans', async t => 
   })
 })
 
-t.test('planProject() makes a network anew whose declaration changed, with its members', async t => {
-  const internal = { ...networkSpec('front'), isInternal: true }
-  const networks = [{ key: 'front', spec: internal, isExternal: false }]
-  const plan = planProject(before, { ...shop, networks })
-  t.strictSame(
-    plan.replaceNetworks.map(({ old }) => old.name),
-    ['front'],
-  )
-  t.strictSame(summary(plan), { ...nothing, create: all, replaces: all })
-})
+t.test(
+  'planProject() makes a network anew whose declaration changed, with its members',
+  async t => {
+    const internal = { ...networkSpec('front'), isInternal: true }
+    const networks = [{ key: 'front', spec: internal, isExternal: false }]
+    const plan = planProject(before, { ...shop, networks })
+    t.strictSame(
+      plan.replaceNetworks.map(({ old }) => old.name),
+      ['front'],
+    )
+    t.strictSame(summary(plan), { ...nothing, create: all, replaces: all })
+  },
+)
 
 t.test('planProject() leaves external networks and those of other projects alone', async t => {
   const other = network('front', 1, { project: 'mall', declaration: 'another' })
@@ -143,11 +146,6 @@ t.test('planProject() leaves external networks and those of other projects alone
     const plan = planProject(snapshotOf({ networks: [other] }), { ...shop, networks })
     t.strictSame([plan.createNetworks, plan.replaceNetworks], [[], []])
   }
-})
-
-t.test('planProject() names the networks that the file no longer has', async t => {
-  const plan = planProject(before, project('shop', [service('db')]))
-  t.strictSame(plan.staleNetworks, [front])
 })
 
 t.test('planProject() makes a container anew whose removal is under way', async t => {

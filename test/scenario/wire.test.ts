@@ -304,17 +304,22 @@ async function measureSilence(netns: Netns): Promise<number> {
 }
 
 function runTcp(host: Host, c1: Netns, vector: ReturnType<typeof byNumber>): void {
-  const isAnswer = (reply: Buffer | undefined): boolean =>
-    reply !== undefined && describeReply(parseMessage(reply), false) === c2
+  /** The answer to Q of some id, and in every way as a reply must be. */
+  const isAnswer = (reply: Buffer | undefined): boolean => {
+    if (reply === undefined) return false
+    const query = withHeader({ 0: reply.readUInt16BE(0) })
+    const hasNoFault = findFaults(query, reply, false).length === 0
+    return hasNoFault && describeReply(parseMessage(reply), false) === c2
+  }
 
   vector([192], 'three queries in one segment get three replies', async t => {
     const stream = await openStream(c1)
     t.teardown(() => stream.close())
     const packets = [1, 2, 3].map(id => withHeader({ 0: id }))
     stream.write(Buffer.concat(packets.map(frame)))
-    const ids = [await stream.next(), await stream.next(), await stream.next()].map(reply =>
-      reply?.readUInt16BE(0),
-    )
+    const replies = [await stream.next(), await stream.next(), await stream.next()]
+    t.ok(replies.every(isAnswer))
+    const ids = replies.map(reply => reply?.readUInt16BE(0))
     t.strictSame(ids.sort(), [1, 2, 3])
   })
 
@@ -404,7 +409,7 @@ function runTcp(host: Host, c1: Netns, vector: ReturnType<typeof byNumber>): voi
     }
     const grown = Math.round((highest - before) / 1024)
     t.ok(grown < 8 * 1024, `${grown} KiB`)
-    t.ok(slowest < 100, `others wait ${slowest} ms at most`)
+    t.ok(slowest < 250, `others wait ${slowest} ms at most`)
   })
 
   vector([202], '500 idle connections of a container: UDP and others are not affected', async t => {
@@ -412,7 +417,7 @@ function runTcp(host: Host, c1: Netns, vector: ReturnType<typeof byNumber>): voi
       Array.from({ length: 500 }, () => openStream(c1).catch(() => undefined)),
     )
     t.teardown(() => streams.forEach(stream => stream?.close()))
-    t.equal(streams.filter(stream => stream !== undefined).length, 500, 'all were let in')
+    t.equal(streams.filter(stream => stream !== undefined).length, 500, 'all connect')
     const { reply, ms } = await askUdp(c1, Q)
     t.ok(isAnswer(reply), 'UDP of the same container')
     t.ok(ms < 50, `${ms} ms`)
