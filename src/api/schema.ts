@@ -21,7 +21,12 @@ export const upBody = z.object({
 })
 export const downQuery = z.object({ timeout: count.optional() })
 export const stopQuery = z.object({ timeout: count.optional() })
-export const scaleBody = z.object({ replicas: z.record(text, z.number().int().min(0).max(10_000)) })
+export const scaleBody = z.object({
+  replicas: z.record(
+    text,
+    z.number().int().min(0).max(10_000, 'a service has at most 10000 replicas'),
+  ),
+})
 export const renameBody = z.object({ name: text })
 export const logsQuery = z.object({ tail: count.optional(), follow: flag })
 export const createNetworkBody = z.object({

@@ -1,7 +1,15 @@
 /** Starts a daemon in the background when none answers. */
 
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -11,6 +19,8 @@ import { Client } from './client.js'
 
 const startTimeoutMs = 20_000
 const pollMs = 50
+/** A log of the daemon beyond this is put aside at the next start. */
+const largeLogBytes = 10_000_000
 
 export class StartError extends CodedError<'DAEMON_NOT_STARTED' | 'NOT_ROOT'> {}
 
@@ -24,6 +34,8 @@ export async function ensureDaemon(paths: Paths): Promise<void> {
     )
   }
   mkdirSync(dirname(paths.daemonLog), { recursive: true, mode: 0o700 })
+  const isLarge = existsSync(paths.daemonLog) && statSync(paths.daemonLog).size > largeLogBytes
+  if (isLarge) renameSync(paths.daemonLog, `${paths.daemonLog}.1`)
   const log = openSync(paths.daemonLog, 'a', 0o600)
   const root = paths.root === '/' ? [] : ['--root', paths.root]
   const entry = fileURLToPath(new URL('main.js', import.meta.url))

@@ -1,7 +1,7 @@
 /** `portolan start`, `stop`, `restart`, `rename`: one container of a project. */
 
 import type { Command } from 'commander'
-import { example, printLine, segment, withClient } from './context.js'
+import { example, parseSeconds, printLine, segment, withClient } from './context.js'
 
 export function addContainerCommands(program: Command): void {
   program
@@ -23,7 +23,10 @@ export function addContainerCommands(program: Command): void {
       .option('-t, --timeout <seconds>', 'grace period before SIGKILL')
       .addHelpText('after', example(`portolan ${verb} shop-web-2`))
       .action((names: readonly string[], options: { timeout?: string }, command: Command) => {
-        const query = options.timeout === undefined ? '' : `?timeout=${segment(options.timeout)}`
+        const query =
+          options.timeout === undefined
+            ? ''
+            : `?timeout=${parseSeconds('--timeout', options.timeout)}`
         return each(command, names, steps, query)
       })
   }

@@ -51,6 +51,13 @@ export function collect(value: string, previous: readonly string[] = []): readon
   return [...previous, value]
 }
 
+/** A number of seconds above 0, or 0 where that is allowed. Throws UsageError. */
+export function parseSeconds(option: string, text: string, least = 0): number {
+  const seconds = Number(text)
+  if (text.trim() !== '' && Number.isFinite(seconds) && seconds >= least) return seconds
+  throw new UsageError(`${option} "${text}" is not a number of seconds`)
+}
+
 /** An example for `--help`. */
 export function example(...lines: readonly string[]): string {
   return `\nExample:\n${lines.map(line => `  ${line}`).join('\n')}`

@@ -1,6 +1,6 @@
 /** `portolan daemon`: the daemon in the foreground, as a service manager wants it. */
 
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { example, pathsFor } from './context.js'
 
 interface DaemonOptions {
@@ -15,7 +15,11 @@ export function addDaemonCommand(program: Command): void {
     .description('run the daemon in the foreground; SIGTERM ends it and leaves containers running')
     .option('--background', 'end by itself when the last project is down, as `up` starts it')
     .option('--resolv-conf <file>', "the host's nameservers", '/etc/resolv.conf')
-    .option('--log-level <level>', 'debug, info, warn or error', 'info')
+    .addOption(
+      new Option('--log-level <level>', 'how much to log')
+        .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal'])
+        .default('info'),
+    )
     .addHelpText(
       'after',
       example('portolan daemon', 'portolan --root /srv/portolan daemon --log-level debug'),

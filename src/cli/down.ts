@@ -1,7 +1,7 @@
 /** `portolan down`: a project goes, and leaves nothing. */
 
 import type { Command } from 'commander'
-import { collect, example, segment, withClient } from './context.js'
+import { collect, example, parseSeconds, segment, withClient } from './context.js'
 import { printProgress } from './progress.js'
 import { chooseProject } from './project.js'
 
@@ -22,7 +22,10 @@ export function addDownCommand(program: Command): void {
     .action((options: DownOptions, command: Command) =>
       withClient(command, async client => {
         const name = await chooseProject(client, options)
-        const query = options.timeout === undefined ? '' : `?timeout=${segment(options.timeout)}`
+        const query =
+          options.timeout === undefined
+            ? ''
+            : `?timeout=${parseSeconds('--timeout', options.timeout)}`
         await client.stream(
           'DELETE',
           `/v1/projects/${segment(name)}${query}`,

@@ -1,7 +1,7 @@
 /** Which project a command means when it is not told. */
 
 import type { ProjectView } from '../api/contract.js'
-import type { Client } from './client.js'
+import { ClientError, type Client } from './client.js'
 import { UsageError } from './context.js'
 import { readUpRequest } from './up.js'
 
@@ -18,8 +18,9 @@ export async function chooseProject(
   }
   const projects = await client.call<readonly ProjectView[]>('GET', '/v1/projects')
   const [only, ...others] = projects
-  if (only === undefined)
-    throw new UsageError('No project is up; `portolan up -f FILE` brings one up')
+  if (only === undefined) {
+    throw new ClientError('NO_PROJECT', 'No project is up; `portolan up -f FILE` brings one up')
+  }
   if (others.length > 0) {
     const names = projects.map(project => project.name).join(', ')
     throw new UsageError(`Several projects are up (${names}); choose one with -p`)

@@ -9,11 +9,13 @@ import {
   collect,
   example,
   pathsFor,
+  parseSeconds,
   printLine,
   segment,
   UsageError,
   withClient,
 } from './context.js'
+import { errorCode } from '../base/error.js'
 import { ensureDaemon } from './background.js'
 import { followLogs } from './logs.js'
 import { printProgress } from './progress.js'
@@ -43,10 +45,12 @@ export function addUpCommand(program: Command): void {
     .action(async (options: UpOptions, command: Command) => {
       const request = readUpRequest(options)
       await ensureDaemon(pathsFor(command))
-      await withClient(command, async client => {
-        await client.stream('POST', '/v1/projects', request, printProgress)
-        if (options.detach !== true && options.wait !== true) await stayAttached(client, request)
-      })
+      const isAttached = options.detach !== true && options.wait !== true
+      await withClient(command, client =>
+        isAttached
+          ? stayAttached(client, request)
+          : client.stream('POST', '/v1/projects', request, printProgress),
+      )
     })
 }
 
@@ -60,10 +64,7 @@ export function readUpRequest(options: {
 }): UpRequest {
   const paths = options.file ?? [findComposeFile(process.cwd())]
   const files = paths.map(path => ({ path, text: readComposeFile(path) }))
-  const timeoutSeconds = Number(options.timeout ?? 120)
-  if (!(timeoutSeconds > 0)) {
-    throw new UsageError(`--timeout "${options.timeout}" is not a number of seconds above 0`)
-  }
+  const timeoutSeconds = parseSeconds('--timeout', options.timeout ?? '120', 0.001)
   return {
     files,
     environment: definedEntries(process.env),
@@ -75,21 +76,39 @@ export function readUpRequest(options: {
   }
 }
 
-/** The project's logs until Ctrl-C, which takes it down. */
+/** Up, then the project's logs until Ctrl-C, which takes it down whenever it comes. */
 async function stayAttached(client: Client, request: UpRequest): Promise<void> {
   const { name } = await client.call<{ name: string }>('POST', '/v1/projects/name', request)
-  const containers = await client.call<readonly ContainerView[]>('GET', '/v1/containers')
-  const mine = containers.filter(container => container.project === name)
-  printLine('Ctrl-C takes it down')
   const interrupted = new AbortController()
   process.once('SIGINT', () => interrupted.abort())
   process.once('SIGTERM', () => interrupted.abort())
-  await followLogs(
-    client,
-    mine.map(container => container.name),
-    { signal: interrupted.signal },
-  )
-  await client.stream('DELETE', `/v1/projects/${segment(name)}`, undefined, printProgress)
+  const { signal } = interrupted
+  const isAborted = new Promise<void>(resolve => signal.addEventListener('abort', () => resolve()))
+  const up = client.stream('POST', '/v1/projects', request, printProgress)
+  await Promise.race([up, isAborted])
+  // Taken down below, it ends with an error of its own that says no more than that.
+  if (signal.aborted) up.catch(() => undefined)
+  else {
+    const containers = await client.call<readonly ContainerView[]>('GET', '/v1/containers')
+    const mine = containers.filter(container => container.project === name)
+    printLine('Ctrl-C takes it down')
+    await followLogs(
+      client,
+      mine.map(container => container.name),
+      { signal },
+    )
+  }
+  // The logs also end when somebody else took it down.
+  if (signal.aborted) await takeDown(client, name)
+}
+
+async function takeDown(client: Client, name: string): Promise<void> {
+  try {
+    await client.stream('DELETE', `/v1/projects/${segment(name)}`, undefined, printProgress)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code !== 'PROJECT_NOT_FOUND' && code !== 'CLIENT_NO_DAEMON') throw error
+  }
 }
 
 function findComposeFile(start: string): string {

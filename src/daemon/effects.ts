@@ -51,16 +51,14 @@ export class Effects implements NetworkEffects {
     return this.#driver.settled()
   }
 
-  /** Everything, as after a change that somebody else made. */
+  /** Everything, as after a change that somebody else made. Rejects with the first failure. */
   async reconcileAll(): Promise<void> {
-    let failure: unknown
     try {
       this.reconcile()
-    } catch (error) {
-      failure = error
+    } finally {
+      // A network that cannot be mended is no reason to leave the sandboxes as they are.
+      await this.#sandboxes.reconcileAll()
     }
-    await this.#sandboxes.reconcileAll()
-    if (failure !== undefined) throw failure
   }
 
   /** Removes links of endpoints that nobody has any more. */

@@ -157,21 +157,30 @@ export class DaemonOperations implements Operations {
     return {
       name: container.name,
       nsenter: words.filter(word => word !== '--'),
-      environment: environmentOf(container, undefined),
+      environment: environmentOf(container, this.#options.sandboxes.hostnameOf(container)),
     }
   }
 
-  logs(
+  async *logs(
     nameOrId: string,
     options: { readonly tail?: number; readonly follow: boolean },
     signal: AbortSignal,
   ): AsyncIterable<Uint8Array> {
-    const { supervisor } = this.#options
-    return readLog(supervisor.logPathOf(this.#container(nameOrId).id), {
-      follow: options.follow,
-      signal,
-      ...(options.tail !== undefined && { lastLines: options.tail }),
+    const { supervisor, state } = this.#options
+    const { id } = this.#container(nameOrId)
+    const removed = new AbortController()
+    const unsubscribe = state.catalog.subscribe(snapshot => {
+      if (!snapshot.containers.has(id)) removed.abort()
     })
+    try {
+      yield* readLog(supervisor.logPathOf(id), {
+        follow: options.follow,
+        signal: AbortSignal.any([signal, removed.signal]),
+        ...(options.tail !== undefined && { lastLines: options.tail }),
+      })
+    } finally {
+      unsubscribe()
+    }
   }
 
   listNetworks(): readonly NetworkView[] {
@@ -211,17 +220,22 @@ export class DaemonOperations implements Operations {
   }
 
   explain(from: string, name: string, type: string): ExplainReply {
-    const { state, resolver, supervisor, upstreamsOf } = this.#options
+    const { state, resolver, supervisor, sandboxes, upstreamsOf } = this.#options
     const container = this.#container(from)
     supervisor.identityOf(container)
-    const sandboxId = container.sandboxOf ?? container.id
-    const detail = resolver.explain(sandboxId, name, type.toUpperCase())
-    const upstreams = upstreamsOf(container)
+    const owner = state.snapshot.containers.get(container.sandboxOf ?? container.id) ?? container
+    if (!sandboxes.hasResolver(owner.id)) {
+      throw new CatalogError(
+        'CATALOG_REFUSED',
+        `Container "${container.name}" has no resolver of ours: it is on no network with names`,
+      )
+    }
+    const detail = resolver.explain(owner.id, name, type.toUpperCase())
     return {
       from: container.name,
       name: detail.name,
       type: detail.type,
-      lines: explainLines(state.snapshot, container, detail, upstreams),
+      lines: explainLines(state.snapshot, owner, detail, upstreamsOf(owner)),
       detail,
     }
   }

@@ -193,7 +193,9 @@ export class ProjectDeclaration {
   ): string | undefined {
     const mode = service.container.networkMode
     if (mode.kind === 'container') {
-      return requireContainer(this.#options.state.snapshot, mode.container).id
+      // One that the same file makes has no record yet.
+      const own = others.find(({ name }) => name === mode.container)
+      return (own ?? requireContainer(this.#options.state.snapshot, mode.container)).id
     }
     if (mode.kind !== 'service') return undefined
     const replicas = others.filter(one => one.project === spec.name && one.service === mode.service)

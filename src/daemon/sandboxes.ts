@@ -69,7 +69,7 @@ export class Sandboxes {
     const mode = container.spec.networkMode.kind
     if (mode === 'host') {
       const files = this.#writeFiles(container, directory, true)
-      return { files, ...hostnameOf(container) }
+      return { files, ...named(container) }
     }
     if (container.sandboxOf !== undefined) return this.#shared(container)
     return this.#create(container, directory, createNetns(), true)
@@ -89,6 +89,17 @@ export class Sandboxes {
     this.#reconcileLinks(container, own.netns)
     await this.#listen(container, own)
     this.#writeFiles(container, own.directory, false)
+  }
+
+  /** Whether a resolver of ours listens in the sandbox of a container. */
+  hasResolver(containerId: string): boolean {
+    return this.#own.get(containerId)?.rules !== undefined
+  }
+
+  /** What the container calls itself; undefined where that is the host's own name. */
+  hostnameOf(container: Container): string | undefined {
+    const owner = this.#options.state.snapshot.containers.get(container.sandboxOf ?? '')
+    return named(owner ?? container).hostname
   }
 
   /** The /etc files of an own sandbox. */
@@ -163,7 +174,7 @@ export class Sandboxes {
   ): Promise<OpenSandbox> {
     const files = this.#writeFiles(container, directory, isFresh)
     const space = sandboxSpace(netns)
-    const own: Own = { netns, space, directory, files, ...hostnameOf(container) }
+    const own: Own = { netns, space, directory, files, ...named(container) }
     this.#own.set(container.id, own)
     try {
       this.#reconcileLinks(container, netns)
@@ -180,10 +191,10 @@ export class Sandboxes {
     const owner = snapshot.containers.get(container.sandboxOf ?? '')
     const own = this.#own.get(owner?.id ?? '')
     if (owner !== undefined && own !== undefined) {
-      return { netns: own.netns, files: own.files, ...hostnameOf(owner) }
+      return { netns: own.netns, files: own.files, ...named(owner) }
     }
     if (owner?.spec.networkMode.kind === 'host') {
-      return { files: {}, ...hostnameOf(container) }
+      return { files: {}, ...named(container) }
     }
     throw new Error(
       `Cannot start "${container.name}": "${owner?.name ?? container.sandboxOf}", whose network it shares, is not running`,
@@ -236,7 +247,7 @@ export class Sandboxes {
 }
 
 /** Docker's default hostname is the short id. The host's own stays with `network_mode: host`. */
-function hostnameOf({ id, spec }: Container): { readonly hostname?: string } {
+function named({ id, spec }: Container): { readonly hostname?: string } {
   if (spec.hostname !== undefined) return { hostname: spec.hostname }
   return spec.networkMode.kind === 'host' ? {} : { hostname: id.slice(0, 12) }
 }

@@ -40,7 +40,7 @@ import {
 } from '../runtime/index.js'
 import type { Addresses } from './addresses.js'
 import { Mutex } from './mutex.js'
-import type { OpenSandbox, Sandboxes } from './sandboxes.js'
+import type { Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
 
 export class SupervisorError extends CodedError<
@@ -259,7 +259,7 @@ export class Supervisor {
       runDir: directory,
       ...(sandbox.netns && { netns: sandbox.netns }),
       argv: spec.argv,
-      env: environmentOf(container, sandbox),
+      env: environmentOf(container, sandbox.hostname),
       ...(spec.workingDirectory !== undefined && { workingDirectory: spec.workingDirectory }),
       ...(sandbox.hostname !== undefined && { hostname: sandbox.hostname }),
       ...(spec.domainname !== undefined && { domainname: spec.domainname }),
@@ -304,7 +304,7 @@ export class Supervisor {
     const check = container.spec.healthcheck
     if (check === undefined) return {}
     const { clock } = this.#options
-    const env = environmentOf(container, undefined)
+    const env = environmentOf(container, this.#options.sandboxes.hostnameOf(container))
     const known = status.health === 'none' ? 'starting' : status.health
     const monitor = new HealthMonitor({
       check,
@@ -464,15 +464,11 @@ function groupByDesired(
 const unknownExit: ProcessExit = { code: 137, isRecorded: false }
 
 /** What the command gets: what was declared, and what every program expects. */
-export function environmentOf(
-  { spec }: Container,
-  sandbox: OpenSandbox | undefined,
-): Record<string, string> {
-  const hostname = sandbox?.hostname
+export function environmentOf(container: Container, hostname?: string): Record<string, string> {
   return {
     PATH: defaultPath,
     HOME: '/root',
     ...(hostname !== undefined && { HOSTNAME: hostname }),
-    ...spec.environment,
+    ...container.spec.environment,
   }
 }

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
-import type { ContainerView, StatusReply } from '../../src/api/contract.js'
+import type { ContainerView, NetworkView, StatusReply } from '../../src/api/contract.js'
 import { pathsOf, type Paths } from '../../src/api/paths.js'
 import { Client } from '../../src/cli/client.js'
 import {
@@ -80,6 +80,8 @@ export class Host {
     // Alone again, the signal has its own way.
     process.kill(process.pid, signal)
   }
+  /** Loopback, and the bridges of built-in networks. */
+  #lastingLinks: readonly string[] = ['lo']
   #client: Client
   #daemon: ChildProcess | undefined
   #upstream: UpstreamFixture | undefined
@@ -235,7 +237,7 @@ export class Host {
     const faults = await this.#takeDown()
     for (const upstream of this.#upstreams) await upstream.close()
     for (const netns of this.#namespaces.values()) closeNetns(netns)
-    faults.push(...describeLeftovers(this.root, this.netns))
+    faults.push(...describeLeftovers(this.root, this.netns, this.#lastingLinks))
     const log = faults.length > 0 ? this.daemonLog() : ''
     this.#forgetProcess()
     this.#abandon()
@@ -257,6 +259,8 @@ export class Host {
           await this.api.stream('DELETE', path, undefined, () => undefined)
         }
         await this.api.call('POST', '/v1/networks/prune')
+        const networks = await this.api.call<readonly NetworkView[]>('GET', '/v1/networks')
+        this.#lastingLinks = ['lo', ...networks.flatMap(({ bridge }) => bridge ?? [])]
       }
       return []
     } catch (error) {

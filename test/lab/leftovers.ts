@@ -5,9 +5,6 @@ import { basename } from 'node:path'
 import { runInNetns, type Netns } from '../../src/kernel/netns.js'
 import { listLinks } from '../../src/kernel/rtnetlink.js'
 
-/** What a host has while it has no project: its loopback and the bridge of Docker's default network. */
-const ownLinks = 2
-
 /**
  * Processes that see a mount of `root` or were started with it: a container's /etc files are mounts
  * of files below the root, also where it has no network.
@@ -32,17 +29,21 @@ export function endProcesses(pids: readonly number[]): void {
   }
 }
 
-/** One phrase for each kind of trace. */
-export function describeLeftovers(root: string, netns: Netns): string[] {
+/** One phrase for each trace; links of `expected` names are none. */
+export function describeLeftovers(
+  root: string,
+  netns: Netns,
+  expected: readonly string[],
+): string[] {
   const processes = findProcesses(root)
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter(line => line.includes(basename(root)))
-  const links = runInNetns(netns, () => listLinks()).map(({ name }) => name)
+  const links = runInNetns(netns, () => listLinks()).filter(({ name }) => !expected.includes(name))
   return [
     ...processes.map(pid => `process ${pid} (${read(pid, 'cmdline').split('\0').join(' ')})`),
     ...mounts.map(line => `mount ${line}`),
-    ...(links.length > ownLinks ? [`links ${links.join(' ')}`] : []),
+    ...links.map(({ name }) => `link ${name}`),
   ]
 }
 
