@@ -66,7 +66,9 @@ function askUdp(sandboxes: Sandboxes, container: Container, query: Buffer): Prom
   return new Promise<Buffer>((resolve, reject) => {
     const timer = setTimeout(() => reject(noAnswer(container)), timeoutMs)
     socket.once('error', () => reject(noAnswer(container)))
-    socket.once('message', bytes => {
+    socket.on('message', bytes => {
+      // Anybody in the container may send here; ours has the id that we drew.
+      if (bytes.length < 2 || bytes.readUInt16BE(0) !== query.readUInt16BE(0)) return
       clearTimeout(timer)
       resolve(bytes)
     })

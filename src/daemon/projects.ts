@@ -234,12 +234,11 @@ export class Projects {
       return { project: snapshot.projects.get(name), containers: goners }
     })
     // Dependants first: who needs a service is gone before the service goes.
-    const order = (project?.services ?? []).map(service => service.name).reverse()
-    const rank = (container: Container): number => order.indexOf(container.service ?? '')
+    const depths = project === undefined ? new Map<string, number>() : dependencyDepths(project)
     const waves = new Map<number, Container[]>()
     for (const container of containers) {
-      const wave = project && hasDependencies(project) ? rank(container) : 0
-      waves.set(wave, [...(waves.get(wave) ?? []), container])
+      const depth = depths.get(container.service ?? '') ?? 0
+      waves.set(depth, [...(waves.get(depth) ?? []), container])
     }
     for (const [, wave] of [...waves].sort(([a], [b]) => a - b)) {
       await this.#removeAll(wave, graceMs, report)
@@ -402,8 +401,18 @@ function refuseForeign(network: Network, members: readonly Container[]): void {
   )
 }
 
-function hasDependencies(project: ProjectSpec): boolean {
-  return project.services.some(({ dependsOn }) => dependsOn.length > 0)
+/** For each service, how many others depend on it in a chain: 0 can be stopped first. */
+function dependencyDepths({ services }: ProjectSpec): Map<string, number> {
+  const depths = new Map<string, number>()
+  // A service comes after those it depends on, so from the end every dependant is known.
+  for (const { name, dependsOn } of [...services].reverse()) {
+    const depth = depths.get(name) ?? 0
+    depths.set(name, depth)
+    for (const { service } of dependsOn) {
+      depths.set(service, Math.max(depths.get(service) ?? 0, depth + 1))
+    }
+  }
+  return depths
 }
 
 function describeStart(snapshot: Snapshot, container: Container): string {

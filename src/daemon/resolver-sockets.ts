@@ -3,6 +3,7 @@
  * that leads port 53 to them, so that the container keeps port 53 for itself (spec: moby's resolver).
  */
 
+import { closeSync } from 'node:fs'
 import type { Logger } from '../base/log.js'
 import { errorMessage } from '../base/error.js'
 import { openNftMonitor } from '../kernel/monitor.js'
@@ -36,8 +37,13 @@ export function openResolverSockets(netns: Netns): ResolverSockets {
     const udp = firstFree(port =>
       openUdpSocket({ address: resolverAddress, port, receiveBufferBytes }),
     )
-    const tcp = firstFree(port => openTcpListener({ address: resolverAddress, port, backlog }))
-    return { udpFd: udp.fd, udpPort: udp.port, tcpFd: tcp.fd, tcpPort: tcp.port }
+    try {
+      const tcp = firstFree(port => openTcpListener({ address: resolverAddress, port, backlog }))
+      return { udpFd: udp.fd, udpPort: udp.port, tcpFd: tcp.fd, tcpPort: tcp.port }
+    } catch (error) {
+      closeSync(udp.fd)
+      throw error
+    }
   })
 }
 

@@ -72,6 +72,8 @@ export class Sandboxes {
       return { files, ...named(container) }
     }
     if (container.sandboxOf !== undefined) return this.#shared(container)
+    // Its last one may still be on its way out, with the same addresses.
+    await this.#options.driver.settled(container.endpoints.map(({ id }) => id))
     return this.#create(container, directory, createNetns(), true)
   }
 
@@ -228,7 +230,13 @@ export class Sandboxes {
     const view = names.setOutlook(state.snapshot, container, outlook)
     await resolver.addSandbox({ id: container.id, view, udpFd, tcpFd })
     // Rules last: before them a query finds nobody, after them it finds somebody who listens.
-    own.rules = watchResolverRules({ netns: own.netns, udpPort, tcpPort, poller, logger })
+    try {
+      own.rules = watchResolverRules({ netns: own.netns, udpPort, tcpPort, poller, logger })
+    } catch (error) {
+      // The next try finds the sandbox as it was before this one.
+      await resolver.removeSandbox(container.id)
+      throw error
+    }
   }
 
   #writeFiles(container: Container, directory: string, isFresh: boolean): ContainerFiles {

@@ -53,6 +53,7 @@ interface Bridge {
 
 interface Veth {
   readonly name: string
+  readonly index: number
   /** The sandbox it leads to, once that is known. */
   readonly netnsId?: string
 }
@@ -62,8 +63,8 @@ export class BridgeDriver {
   readonly #table: string
   readonly #bridges = new Map<string, Bridge>()
   readonly #veths = new Map<string, Veth>()
-  /** Links on their way out, by index. */
-  readonly #leaving = new Map<number, Promise<void>>()
+  /** Links on their way out, by the id of their network or endpoint. */
+  readonly #leaving = new Map<string, Promise<void>>()
   /** One removal at a time: each holds a thread of the pool. */
   #lastRemoval: Promise<unknown> = Promise.resolve()
   #rules = ''
@@ -74,9 +75,9 @@ export class BridgeDriver {
   constructor(options: { readonly instance: string; readonly table: string }) {
     this.#instance = options.instance
     this.#table = options.table
-    for (const { name, alias } of listLinks()) {
+    for (const { name, index, alias } of listLinks()) {
       const [kind, id] = this.#parseMark(alias)
-      if (kind === 'endpoint' && id !== undefined) this.#veths.set(id, { name })
+      if (kind === 'endpoint' && id !== undefined) this.#veths.set(id, { name, index })
     }
   }
 
@@ -104,9 +105,9 @@ export class BridgeDriver {
   reconcileNetworks(networks: readonly Network[]): ReadonlyMap<string, unknown> {
     const wanted = networks.filter(({ driver }) => driver === 'bridge')
     const ids = new Set(wanted.map(({ id }) => id))
-    for (const link of listLinks()) {
-      const [kind, id] = this.#parseMark(link.alias)
-      if (kind === 'network' && id !== undefined && !ids.has(id)) this.#letGo(link)
+    for (const { alias, index } of listLinks()) {
+      const [kind, id] = this.#parseMark(alias)
+      if (kind === 'network' && id !== undefined && !ids.has(id)) this.#letGo(id, index)
     }
     for (const id of this.#bridges.keys()) if (!ids.has(id)) this.#bridges.delete(id)
     const addresses = listAddresses()
@@ -167,15 +168,20 @@ export class BridgeDriver {
     for (const id of endpointIds) {
       const veth = this.#veths.get(id)
       if (veth === undefined) continue
-      const link = getLink(veth.name)
-      if (link?.alias === this.#mark('endpoint', id)) this.#letGo(link)
+      // By its index, which the kernel gives to no other link, and without a look: that would wait
+      // for the removal before.
+      this.#letGo(id, veth.index)
       this.#veths.delete(id)
     }
   }
 
-  /** Resolves when the links removed so far are gone. Rejects with a KernelError where one stays. */
-  async settled(): Promise<void> {
-    await Promise.all(this.#leaving.values())
+  /**
+   * Resolves when the links removed so far are gone, or those of some endpoints. Rejects with a
+   * KernelError where one stays.
+   */
+  async settled(endpointIds?: readonly string[]): Promise<void> {
+    const ids = endpointIds ?? [...this.#leaving.keys()]
+    await Promise.all(ids.map(id => this.#leaving.get(id)))
   }
 
   /** Removes links of ours whose endpoint is not among `endpointIds`, as a crash may leave them. */
@@ -196,12 +202,11 @@ export class BridgeDriver {
   }
 
   /** Down at once; the kernel takes its time for the rest, and batches where a namespace ends. */
-  #letGo({ index, isUp }: Link): void {
-    if (this.#leaving.has(index)) return
-    if (isUp) updateLink(index, { isUp: false })
+  #letGo(id: string, index: number): void {
+    if (this.#leaving.has(id)) return
     const gone = removeLinkAside(index, this.#lastRemoval)
-    this.#leaving.set(index, gone)
-    this.#lastRemoval = gone.catch(() => undefined).finally(() => this.#leaving.delete(index))
+    this.#leaving.set(id, gone)
+    this.#lastRemoval = gone.catch(() => undefined).finally(() => this.#leaving.delete(id))
   }
 
   #reconcileBridge(network: Network, addresses: readonly LinkAddress[]): void {
@@ -257,7 +262,11 @@ export class BridgeDriver {
     const { mtu, isOpen } = parseBridgeOptions(network)
     const existing = this.#findVethTo(sandbox, endpoint)
     const link = existing ?? this.#createVeth(sandbox, endpoint, bridge, mtu)
-    this.#veths.set(endpoint.id, { name: link.name, netnsId: sandbox.netns.id })
+    this.#veths.set(endpoint.id, {
+      name: link.name,
+      index: link.index,
+      netnsId: sandbox.netns.id,
+    })
     if (existing !== undefined) {
       const isRight = link.master === bridge.index && link.isUp && link.mtu === mtu
       if (!isRight) updateLink(link.index, { master: bridge.index, isUp: true, mtu })

@@ -16,6 +16,7 @@ import {
   sendNetlink,
   sendNetlinkAside,
   type NetlinkMessage,
+  type NetlinkRequest,
 } from './netlink.js'
 
 const RTM = {
@@ -95,7 +96,7 @@ export interface Route {
 }
 
 export type RouteNews =
-  | { readonly kind: 'link'; readonly isGone: boolean; readonly name: string }
+  | { readonly kind: 'link'; readonly name: string }
   | { readonly kind: 'lost-address'; readonly index: number }
 
 export interface LinkChange {
@@ -185,13 +186,23 @@ export function removeLink(index: number): void {
   )
 }
 
-/** As `removeLink`, beside the event loop: the kernel takes tens of milliseconds for a veth pair. */
+/**
+ * As `removeLink`, beside the event loop: down at once, so that its traffic ends, and gone in its
+ * turn, as the kernel takes tens of milliseconds for a veth pair.
+ */
 export async function removeLinkAside(index: number, turn: Promise<unknown>): Promise<void> {
-  const payload = composeLink(AF_UNSPEC, index)
-  const attempt = `remove link ${index}`
-  const request = { protocol: NETLINK_ROUTE, type: RTM.DELLINK, flags: 0, payload, attempt }
+  const request = (type: number, isUp: boolean | undefined, attempt: string): NetlinkRequest => ({
+    protocol: NETLINK_ROUTE,
+    type,
+    flags: 0,
+    payload: composeLink(AF_UNSPEC, index, isUp),
+    attempt: `${attempt} link ${index}`,
+  })
+  // Both before the first wait: they belong to the namespace of the calling moment.
+  const down = sendNetlinkAside(request(RTM.NEWLINK, false, 'take down'), Promise.resolve())
+  const next = Promise.allSettled([turn, down])
   try {
-    await sendNetlinkAside(request, turn)
+    await sendNetlinkAside(request(RTM.DELLINK, undefined, 'remove'), next)
   } catch (error) {
     if (!(error instanceof KernelError) || error.code !== 'ENODEV') throw error
   }
@@ -245,7 +256,7 @@ export function removeDefaultRoute(gateway: string, index: number): void {
 export function parseRouteNews({ type, payload }: NetlinkMessage): RouteNews | undefined {
   if (type === RTM.NEWLINK || type === RTM.DELLINK) {
     const link = parseLink({ type: RTM.NEWLINK, payload })[0]
-    return link && { kind: 'link', isGone: type === RTM.DELLINK, name: link.name }
+    return link && { kind: 'link', name: link.name }
   }
   if (type === RTM.DELADDR && payload.length >= 8) {
     return { kind: 'lost-address', index: payload.readUInt32LE(4) }

@@ -17,7 +17,8 @@ export const RUN = {
   // Round robin on a bridge stands for the overlay; 102, 104, 107, 109, 110 are those without a VIP.
   services: [99, 102, 104, 106, 107, 108, 109, 110, ...range(112, 117), ...range(122, 127)],
   forwarding: range(128, 156),
-  wire: range(157, 202),
+  wire: range(157, 191),
+  streams: range(192, 202),
   lifecycle: [203, 204, 205, 207, 208, 209, 213, 214, 215],
 } as const
 

@@ -260,7 +260,7 @@ export class Host {
         }
         await this.api.call('POST', '/v1/networks/prune')
         const networks = await this.api.call<readonly NetworkView[]>('GET', '/v1/networks')
-        this.#lastingLinks = ['lo', ...networks.flatMap(({ bridge }) => bridge ?? [])]
+        this.#lastingLinks = ['lo', ...networks.flatMap(one => (one.isBuiltin && one.bridge) || [])]
       }
       return []
     } catch (error) {

@@ -127,7 +127,8 @@ t.test('resolvers inside containers', asRoot, async t => {
     t.ok((await resolve('c1', 'many')).length >= 25, 'at least the partial set')
     const startedAt = performance.now()
     t.match(await resolve('c1', 'nosuch.net1'), [/does not resolve/, 'exit 1'])
-    t.ok(performance.now() - startedAt < 2_000, 'an NXDOMAIN is believed at once')
+    // Otherwise musl waits out 5 s for each try.
+    t.ok(performance.now() - startedAt < 4_500, 'an NXDOMAIN is believed at once')
     t.match(await resolve('c3', 'nosuch'), [/does not resolve/, 'exit 1'])
   })
 })

@@ -110,6 +110,17 @@ t.test('H. Lifecycle and config', asRoot, async t => {
   assertCovers(t, 'lifecycle', [...vector.numbers, ...more.numbers])
 })
 
+/**
+ * How many times slower than an idle machine of two cores this one starts a Node program now: it is
+ * most of what a daemon's start takes, and other tests may run beside this one.
+ */
+async function measureSlowness(host: Host): Promise<number> {
+  const idleMs = 250
+  const startedAt = performance.now()
+  await host.run('--version')
+  return (performance.now() - startedAt) / idleMs
+}
+
 function testSandbox(host: Host, vector: ByNumber): void {
   vector([208], 'rules flushed in the container are back within 1 s', async t => {
     const netns = await host.netnsOf('c1')
