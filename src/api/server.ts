@@ -25,6 +25,8 @@ import {
 const bodyLimitBytes = 8 << 20
 
 export interface ApiServer {
+  /** How many requests are under way, streams included. */
+  readonly active: number
   close(): Promise<void>
 }
 
@@ -44,6 +46,11 @@ export async function openApiServer(
       message: `${request.method} ${request.url} is not part of the API; client and daemon may differ in version`,
     }),
   )
+  let active = 0
+  server.addHook('onRequest', async (_request, reply) => {
+    active++
+    reply.raw.once('close', () => active--)
+  })
   addProjectRoutes(server, operations)
   addContainerRoutes(server, operations)
   addNetworkRoutes(server, operations)
@@ -62,7 +69,12 @@ export async function openApiServer(
     process.umask(previousMask)
   }
   chmodSync(socketPath, 0o600)
-  return { close: () => server.close() }
+  return {
+    get active() {
+      return active
+    },
+    close: () => server.close(),
+  }
 }
 
 const nameParameters = z.object({ name: z.string() })

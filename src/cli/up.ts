@@ -47,7 +47,9 @@ export function addUpCommand(program: Command): void {
       await ensureDaemon(pathsFor(command))
       const isAttached = options.detach !== true && options.wait !== true
       await withClient(command, client =>
-        isAttached ? stayAttached(client, request) : bringUp(command, client, request),
+        isAttached
+          ? stayAttached(client, request)
+          : client.stream('POST', '/v1/projects', request, printProgress),
       )
     })
 }
@@ -71,18 +73,6 @@ export function readUpRequest(options: {
     removeOrphans: options.removeOrphans ?? false,
     isWaiting: options.wait ?? false,
     timeoutSeconds,
-  }
-}
-
-/** A daemon that was about to end, with nothing left to do, may take the request along: once again. */
-async function bringUp(command: Command, client: Client, request: UpRequest): Promise<void> {
-  try {
-    await client.stream('POST', '/v1/projects', request, printProgress)
-  } catch (error) {
-    const code = errorCode(error)
-    if (code !== 'CLIENT_CUT_OFF' && code !== 'CLIENT_NO_DAEMON') throw error
-    await ensureDaemon(pathsFor(command))
-    await client.stream('POST', '/v1/projects', request, printProgress)
   }
 }
 

@@ -24,6 +24,7 @@ import { Networks } from './networks.js'
 import { DaemonOperations } from './operations.js'
 import { Projects } from './projects.js'
 import { openReconcileLoop } from './reconcile.js'
+import { finishStops, recoverContainers } from './recovery.js'
 import { Sandboxes } from './sandboxes.js'
 import { State, type Records } from './state.js'
 import { describeStatus } from './status.js'
@@ -110,7 +111,6 @@ async function compose(
   const sandboxes = new Sandboxes({ state, names, resolver, driver, hostResolver, poller, logger })
   lifetime.defer(() => sandboxes.release())
   const effects = new Effects({ state, driver, sandboxes })
-  const directory = paths.containers
   const supervisor = new Supervisor({
     state,
     addresses,
@@ -118,7 +118,7 @@ async function compose(
     poller,
     clock: systemClock,
     logger,
-    directory,
+    directory: paths.containers,
   })
   lifetime.defer(() => supervisor.close())
   const isOurs = (alias: string): boolean => alias.startsWith(`portolan:${instance}:`)
@@ -142,7 +142,16 @@ async function compose(
     // One network that the kernel refuses must not take the names of all others away.
     logger.error({}, errorMessage(error))
   }
-  await supervisor.recover()
+  const recovery = {
+    state,
+    supervisor,
+    sandboxes,
+    poller,
+    clock: systemClock,
+    logger,
+    directory: paths.containers,
+  }
+  await recoverContainers(recovery)
   effects.sweep()
   const loop = openReconcileLoop({
     reconcile: () => effects.reconcileAll(),
@@ -180,16 +189,24 @@ async function compose(
       }),
     shutdown: end,
     afterDown: () => {
-      if (options.isBackground) setTimeout(() => endWhenIdle(state, end), idleMs)
+      if (options.isBackground) endWhenIdle()
     },
   })
+  const endWhenIdle = (): void => {
+    setTimeout(() => {
+      if (!isEmpty(state)) return
+      // Somebody is here: the last one to leave turns off the light.
+      if (server.active > 0) endWhenIdle()
+      else end()
+    }, idleMs)
+  }
   const server = await openApiServer(operations, paths.socket)
   lifetime.defer(() => server.close())
   logger.info({ socket: paths.socket, pid: process.pid }, 'The daemon is up')
   // After the socket answers: what was acknowledged may take its time to stop and to start.
   void supervisor.watchLogs()
   const goOn = async (): Promise<void> => {
-    await supervisor.finishStops()
+    await finishStops(recovery)
     await projects.converge(report(logger))
   }
   goOn().catch((error: unknown) => logger.error({}, errorMessage(error)))
@@ -216,9 +233,9 @@ async function readInstance(store: Store<Records>): Promise<string> {
   return instance
 }
 
-function endWhenIdle({ snapshot }: State, end: () => void): void {
+function isEmpty({ snapshot }: State): boolean {
   const hasNetworks = [...snapshot.networks.values()].some(({ isBuiltin }) => !isBuiltin)
-  if (snapshot.containers.size === 0 && snapshot.projects.size === 0 && !hasNetworks) end()
+  return snapshot.containers.size === 0 && snapshot.projects.size === 0 && !hasNetworks
 }
 
 function report(logger: Logger) {

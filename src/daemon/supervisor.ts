@@ -1,12 +1,12 @@
 /**
  * The life of containers: started in their sandboxes, watched, probed, started again by their policy,
- * stopped, removed, and adopted by the next daemon.
+ * stopped and removed. What an earlier daemon left is taken over in recovery.ts.
  *
  * A container that stops is out of DNS before its process hears of it; one whose process dies is out
  * in the turn of the event loop in which the kernel tells.
  */
 
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock, Timer } from '../base/clock.js'
 import { CodedError, errorMessage } from '../base/error.js'
@@ -15,7 +15,6 @@ import {
   initialStatus,
   type Container,
   type ContainerStatus,
-  type DesiredState,
   type ProcessIdentity,
 } from '../catalog/container.js'
 import {
@@ -23,11 +22,6 @@ import {
   execInContainer,
   FIRST_START,
   HealthMonitor,
-  isAlive,
-  isStartedWithDaemon,
-  killProcess,
-  readExit,
-  readIdentity,
   repairFiles,
   rotateLog,
   startProcess,
@@ -96,6 +90,10 @@ export class Supervisor {
     return join(this.directoryOf(id), 'log')
   }
 
+  isRunning(id: string): boolean {
+    return this.#live.has(id)
+  }
+
   identityOf(container: Container): ProcessIdentity {
     const live = this.#live.get(container.id)
     if (live !== undefined) return live.identity
@@ -143,7 +141,7 @@ export class Supervisor {
   async #stop(container: Container, graceMs: number): Promise<void> {
     const { id } = container
     const live = this.#live.get(id)
-    const status = this.#statusOf(container)
+    const status = this.statusOf(container)
     if (live === undefined) {
       if (status.state === 'restarting') this.#observe(container, { state: 'exited' })
       this.#closeSandbox(container)
@@ -177,40 +175,6 @@ export class Supervisor {
       this.#stopping.delete(id)
       this.#turns.delete(id)
     })
-  }
-
-  /**
-   * Takes over what an earlier daemon left: living containers are adopted as they are, ends that
-   * nobody saw are acted on. Containers that never started stay `created`.
-   */
-  async recover(): Promise<void> {
-    const containers = [...this.#options.state.snapshot.containers.values()]
-    const owners = containers.filter(({ sandboxOf }) => sandboxOf === undefined)
-    const joiners = containers.filter(({ sandboxOf }) => sandboxOf !== undefined)
-    for (const container of [...owners, ...joiners]) {
-      try {
-        await this.#recoverOne(container)
-      } catch (error) {
-        this.#options.logger.error(
-          { container: container.name },
-          `Cannot adopt "${container.name}": ${errorMessage(error)}`,
-        )
-      }
-    }
-  }
-
-  /** Finishes the stops and removals that the last daemon did not live to finish. */
-  async finishStops(): Promise<void> {
-    const containers = [...this.#options.state.snapshot.containers.values()]
-    const { removed = [], stopped = [] } = groupByDesired(containers)
-    const results = await Promise.allSettled([
-      ...removed.map(container => this.remove(container)),
-      ...stopped.filter(({ id }) => this.#live.has(id)).map(container => this.stop(container)),
-    ])
-    for (const result of results) {
-      if (result.status === 'rejected') this.#options.logger.error({}, errorMessage(result.reason))
-    }
-    await this.#sweepDirectories()
   }
 
   /** Puts /etc files back that a rename on the host took from under running containers. */
@@ -266,13 +230,13 @@ export class Supervisor {
       files: sandbox.files,
       logPath: this.logPathOf(id),
     })
-    this.#follow(container, identity, clock.now())
+    this.follow(container, identity, clock.now())
   }
 
-  /** From here on the container is alive for this daemon. */
-  #follow(container: Container, identity: ProcessIdentity, startedAt: number): void {
+  /** From here on the container is alive for this daemon. `startedAt` in clock milliseconds. */
+  follow(container: Container, identity: ProcessIdentity, startedAt: number): void {
     const { poller } = this.#options
-    const status = this.#statusOf(container)
+    const status = this.statusOf(container)
     const hasCheck = container.spec.healthcheck !== undefined
     const isAdopted = status.state === 'running' && status.process?.startTime === identity.startTime
     const { exitCode: _exitCode, failure: _failure, finishedAt: _finishedAt, ...rest } = status
@@ -334,10 +298,11 @@ export class Supervisor {
     live.monitor?.close()
     const container = this.#options.state.snapshot.containers.get(id)
     if (container === undefined) return
-    this.#afterExit(container, exit, this.#options.clock.now() - live.startedAt)
+    this.settle(container, exit, this.#options.clock.now() - live.startedAt)
   }
 
-  #afterExit(container: Container, exit: ProcessExit, ranForMs: number): void {
+  /** A run is over: what its policy says is done, in this turn of the event loop. */
+  settle(container: Container, exit: ProcessExit, ranForMs: number): void {
     const { id } = container
     const wasStopped = this.#stopping.has(id) || container.desired !== 'running'
     const decision = decideRestart(container.spec.restart, this.#restarts.get(id) ?? FIRST_START, {
@@ -345,7 +310,7 @@ export class Supervisor {
       ranForMs,
       wasStopped,
     })
-    const status = this.#statusOf(container)
+    const status = this.statusOf(container)
     const { process: _process, ...rest } = status
     const willRestart = decision.kind === 'restart'
     this.#options.state.observe({
@@ -362,10 +327,10 @@ export class Supervisor {
       return
     }
     this.#restarts.set(id, decision.state)
-    this.#scheduleRestart(id, decision.delayMs)
+    this.scheduleRestart(id, decision.delayMs)
   }
 
-  #scheduleRestart(id: string, delayMs: number): void {
+  scheduleRestart(id: string, delayMs: number): void {
     const timer = this.#options.clock.after(delayMs, () => {
       this.#timers.delete(id)
       const container = this.#options.state.snapshot.containers.get(id)
@@ -378,7 +343,7 @@ export class Supervisor {
       relaunch.catch((error: unknown) => {
         this.#options.logger.warn({ container: container.name }, errorMessage(error))
         this.#observe(container, { failure: errorMessage(error) })
-        this.#afterExit(container, { code: 127, isRecorded: false }, 0)
+        this.settle(container, notStarted, 0)
       })
     })
     this.#timers.set(id, timer)
@@ -404,64 +369,18 @@ export class Supervisor {
     this.#timers.delete(id)
   }
 
-  async #recoverOne(container: Container): Promise<void> {
-    const { sandboxes, clock } = this.#options
-    const status = this.#statusOf(container)
-    const directory = this.directoryOf(container.id)
-    // On disk before the app runs, so newer than the status where the daemon died in between.
-    const identity = readIdentity(directory) ?? status.process
-    if (identity !== undefined && isAlive(identity)) {
-      await sandboxes.adopt(container, directory, identity.initPid)
-      const ranForMs =
-        status.startedAt === undefined ? 0 : Date.now() - Date.parse(status.startedAt)
-      this.#follow(container, identity, clock.now() - ranForMs)
-      return
-    }
-    if (status.state === 'created') return
-    if (status.state === 'exited') {
-      if (container.desired !== 'running') return
-      const isWanted = isStartedWithDaemon(container.spec.restart, false)
-      if (isWanted && status.exitCode === undefined) this.#scheduleRestart(container.id, 0)
-      return
-    }
-    const exit = identity === undefined ? unknownExit : readExit(directory)
-    this.#afterExit(container, exit, 0)
-  }
-
-  /** Directories of containers that nobody knows: a crash between the start and the record. */
-  async #sweepDirectories(): Promise<void> {
-    const { state, directory, poller, logger } = this.#options
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-    for (const id of readdirSync(directory)) {
-      if (state.snapshot.containers.has(id)) continue
-      const identity = readIdentity(this.directoryOf(id))
-      if (identity !== undefined && isAlive(identity)) {
-        logger.warn({ id }, `Ending "${identity.name}": it runs and no record knows it`)
-        await killProcess(identity, poller)
-      }
-      rmSync(this.directoryOf(id), { recursive: true, force: true })
-    }
-  }
-
-  #statusOf(container: Container): ContainerStatus {
+  statusOf(container: Container): ContainerStatus {
     const known = this.#options.state.snapshot.statuses.get(container.id)
     return known ?? initialStatus(container.id, container.spec.healthcheck !== undefined)
   }
 
   #observe(container: Container, change: Partial<ContainerStatus>): void {
-    this.#options.state.observe({ ...this.#statusOf(container), ...change })
+    this.#options.state.observe({ ...this.statusOf(container), ...change })
   }
 }
 
-function groupByDesired(
-  containers: readonly Container[],
-): Partial<Record<DesiredState, Container[]>> {
-  const groups: Partial<Record<DesiredState, Container[]>> = {}
-  for (const container of containers) (groups[container.desired] ??= []).push(container)
-  return groups
-}
-
-const unknownExit: ProcessExit = { code: 137, isRecorded: false }
+/** A shell's code for a command that could not be started. */
+const notStarted: ProcessExit = { code: 127, isRecorded: false }
 
 /** What the command gets: what was declared, and what every program expects. */
 export function environmentOf(container: Container, hostname?: string): Record<string, string> {

@@ -10,6 +10,8 @@ import {
 const RTNLGRP = { LINK: 1, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_ROUTE: 11 }
 /** Linux: include/uapi/linux/netfilter/nfnetlink.h. */
 const NFNLGRP_NFTABLES = 7
+/** News of some thousand links, which come at once when a large project goes up. */
+const RECEIVE_BYTES = 8 << 20
 /** Hears of every nftables transaction in the namespace of the calling moment. */
 export function openNftMonitor(): NetlinkMonitor {
   return openNetlinkMonitor(NETLINK_NETFILTER, [NFNLGRP_NFTABLES])
@@ -17,5 +19,5 @@ export function openNftMonitor(): NetlinkMonitor {
 
 /** Hears of links, addresses and routes in the namespace of the calling moment. */
 export function openRouteMonitor(): NetlinkMonitor {
-  return openNetlinkMonitor(NETLINK_ROUTE, Object.values(RTNLGRP))
+  return openNetlinkMonitor(NETLINK_ROUTE, Object.values(RTNLGRP), RECEIVE_BYTES)
 }

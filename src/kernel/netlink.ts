@@ -25,6 +25,9 @@ const HEADER_BYTES = 16
 /** The kernel fills dumps up to 32 KiB a datagram (af_netlink.c, netlink_dump). */
 const RECEIVE_BYTES = 1 << 16
 const MSG_TRUNC = 0x20
+/** asm-generic/socket.h. */
+const SOL_SOCKET = 1
+const SO_RCVBUFFORCE = 33
 /** A dump that changes under the reader is read again, so often. */
 const DUMP_TRIES = 5
 export const NETLINK_ROUTE = 0
@@ -101,8 +104,19 @@ export function dumpNetlink(request: Omit<NetlinkRequest, 'flags'>): readonly Ne
   }
 }
 
-export function openNetlinkMonitor(protocol: number, groups: readonly number[]): NetlinkMonitor {
+/** `receiveBytes` of news wait for a reader; the kernel's default holds some hundred. */
+export function openNetlinkMonitor(
+  protocol: number,
+  groups: readonly number[],
+  receiveBytes?: number,
+): NetlinkMonitor {
   const fd = openSocket(protocol, SOCK_RAW_NONBLOCK_CLOEXEC)
+  if (receiveBytes !== undefined) {
+    const bytes = Buffer.alloc(4)
+    bytes.writeUInt32LE(receiveBytes)
+    // Without the right to it the default has to do: an overrun is told.
+    libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, bytes.length)
+  }
   // A socket without a port of its own is passed over as if it were the sender.
   const anyPort = Buffer.alloc(12)
   anyPort.writeUInt16LE(AF_NETLINK)
