@@ -1,15 +1,32 @@
 /**
  * `npm test [-- FILTER...]`: lint and format (without a filter), then the tests whose path contains a
- * FILTER, through tap. Test files that share the machine's namespaces run one after the other.
+ * FILTER. Each file is a tap program and runs by itself; those that make namespaces one at a time, for
+ * they measure, the others two at a time. In CI a skipped test is a failure.
+ *
+ * Not `tap run`: it loads a hook into every child process, the containers of our tests included.
  */
 
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+interface Outcome {
+  readonly path: string
+  readonly code: number | null
+  readonly output: string
+  readonly seconds: number
+  readonly passed: number
+  readonly failed: number
+  readonly skipped: number
+}
 
 const testRoot = fileURLToPath(new URL('.', import.meta.url))
 const projectRoot = join(testRoot, '../..')
+/** For one file; the longest takes half a minute. */
+const timeoutMs = 300_000
+/** Folders of tests that use the machine's namespaces and clocks. */
+const laboratory = ['daemon', 'drivers', 'fuzz', 'kernel', 'runtime', 'scenario', 'store']
 
 function listTests(): string[] {
   return readdirSync(testRoot, { recursive: true, encoding: 'utf8' })
@@ -17,8 +34,78 @@ function listTests(): string[] {
     .sort()
 }
 
-function run(program: string, words: readonly string[]): void {
-  const { status } = spawnSync(program, words, { cwd: projectRoot, stdio: 'inherit' })
+function runFile(path: string): Promise<Outcome> {
+  return new Promise(resolve => {
+    const startedAt = performance.now()
+    const child = spawn(process.execPath, [join(testRoot, path)], {
+      cwd: projectRoot,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: timeoutMs,
+    })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => (output += text))
+    }
+    child.on('close', code => {
+      const seconds = (performance.now() - startedAt) / 1000
+      resolve({ path, code, output, seconds, ...countResults(output) })
+    })
+  })
+}
+
+/** From the summary that tap prints last: `# { total: 9, pass: 7, fail: 1, skip: 1 }`. */
+function countResults(output: string): Pick<Outcome, 'passed' | 'failed' | 'skipped'> {
+  const summary = output.slice(output.lastIndexOf('\n# { total:'))
+  const of = (word: string): number => Number(new RegExp(`${word}: (\\d+)`).exec(summary)?.[1] ?? 0)
+  return { passed: of('pass'), failed: of('fail'), skipped: of('skip') }
+}
+
+/** The failed tests with what tap says about them, without the passed ones. */
+function failuresOf(output: string): string {
+  const lines = output.split('\n')
+  const isEnd = (line: string): boolean => /^\s*(ok \d|# Subtest|1\.\.\d|TAP version)/.test(line)
+  const kept: string[] = []
+  let isKept = false
+  for (const line of lines) {
+    if (/^\s*not ok /.test(line)) isKept = true
+    else if (isEnd(line)) isKept = false
+    if (isKept) kept.push(line)
+  }
+  return kept.length > 0 ? kept.join('\n') : lines.slice(-40).join('\n')
+}
+
+function skipsOf(output: string): string[] {
+  return output.split('\n').filter(line => /^\s*ok .*# skip/i.test(line))
+}
+
+function report(outcome: Outcome): void {
+  const { path, code, output, seconds, passed, skipped } = outcome
+  const skips = skipped > 0 ? `, ${skipped} skipped` : ''
+  const verdict = code === 0 ? 'ok    ' : 'FAILED'
+  process.stdout.write(`${verdict} ${path} (${passed} passed${skips}, ${seconds.toFixed(1)} s)\n`)
+  for (const line of skipsOf(output)) process.stdout.write(`       ${line.trim()}\n`)
+  if (code !== 0) process.stdout.write(`${failuresOf(output)}\n`)
+}
+
+async function runAll(paths: readonly string[], concurrency: number): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  const queue = [...paths]
+  const work = async (): Promise<void> => {
+    for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
+      const outcome = await runFile(path)
+      report(outcome)
+      outcomes.push(outcome)
+    }
+  }
+  await Promise.all(Array.from({ length: concurrency }, work))
+  return outcomes
+}
+
+function lint(): void {
+  const { status } = spawnSync('npm', ['run', '--silent', 'lint'], {
+    cwd: projectRoot,
+    stdio: 'inherit',
+  })
   if (status !== 0) process.exit(status ?? 1)
 }
 
@@ -30,6 +117,25 @@ if (chosen.length === 0) {
   process.stderr.write(`No test's path contains ${filters.map(one => `"${one}"`).join(' or ')}\n`)
   process.exit(1)
 }
-if (filters.length === 0) run('npm', ['run', '--silent', 'lint'])
-const files = chosen.map(path => relative(projectRoot, join(testRoot, path)))
-run('npx', ['tap', 'run', ...files])
+if (filters.length === 0) lint()
+const isLaboratory = (path: string): boolean => laboratory.includes(path.split('/')[0] ?? '')
+const outcomes = [
+  ...(await runAll(
+    chosen.filter(path => !isLaboratory(path)),
+    2,
+  )),
+  ...(await runAll(chosen.filter(isLaboratory), 1)),
+]
+const sum = (pick: (outcome: Outcome) => number): number =>
+  outcomes.reduce((total, outcome) => total + pick(outcome), 0)
+// A file that died without a summary counts as one failure.
+const failed = sum(({ failed, code }) => (code === 0 ? failed : Math.max(1, failed)))
+const skipped = sum(outcome => outcome.skipped)
+const isSkipRefused = process.env['CI'] !== undefined && skipped > 0
+if (isSkipRefused)
+  process.stdout.write('In CI nothing may be skipped; the lines above say what was\n')
+const passed = sum(outcome => outcome.passed)
+process.stdout.write(
+  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`,
+)
+process.exitCode = failed > 0 || isSkipRefused ? 1 : 0

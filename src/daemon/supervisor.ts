@@ -26,6 +26,7 @@ import {
   rotateLog,
   startProcess,
   stopProcess,
+  watchCommand,
   watchProcess,
   type Poller,
   type ProcessExit,
@@ -56,6 +57,8 @@ export interface SupervisorOptions {
 interface Live {
   readonly identity: ProcessIdentity
   readonly watch: ProcessWatch
+  /** Of the command: it is gone before its init has written the exit code. */
+  readonly command: ProcessWatch
   readonly monitor?: HealthMonitor
   /** Clock milliseconds. */
   readonly startedAt: number
@@ -205,8 +208,9 @@ export class Supervisor {
   /** Lets go of everything; containers go on running. */
   close(): void {
     this.#isClosed = true
-    for (const { watch, monitor } of this.#live.values()) {
+    for (const { watch, command, monitor } of this.#live.values()) {
       watch.stop()
+      command.stop()
       monitor?.close()
     }
     for (const timer of this.#timers.values()) timer.cancel()
@@ -254,6 +258,7 @@ export class Supervisor {
       identity,
       startedAt,
       watch: watchProcess(identity, poller, exit => this.#onExit(container.id, live, exit)),
+      command: watchCommand(identity, poller, () => this.#onCommandEnd(container.id, live)),
       ...this.#monitor(container, identity, next),
     }
     this.#live.set(container.id, live)
@@ -290,11 +295,19 @@ export class Supervisor {
     return { monitor }
   }
 
+  /** Nothing answers at its addresses any more, so its names go now. */
+  #onCommandEnd(id: string, live: Live): void {
+    const container = this.#options.state.snapshot.containers.get(id)
+    if (this.#live.get(id) !== live || container === undefined) return
+    this.#observe(container, { state: 'stopping' })
+  }
+
   /** A process ended. Called by its watch and by the stop that waits for it; acts once. */
   #onExit(id: string, live: Live, exit: ProcessExit): void {
     if (this.#live.get(id) !== live) return
     this.#live.delete(id)
     live.watch.stop()
+    live.command.stop()
     live.monitor?.close()
     const container = this.#options.state.snapshot.containers.get(id)
     if (container === undefined) return

@@ -181,7 +181,7 @@ export class BridgeDriver {
    */
   async settled(endpointIds?: readonly string[]): Promise<void> {
     const ids = endpointIds ?? [...this.#leaving.keys()]
-    await Promise.all(ids.map(id => this.#leaving.get(id)))
+    await Promise.all(ids.flatMap(id => this.#leaving.get(id) ?? []))
   }
 
   /** Removes links of ours whose endpoint is not among `endpointIds`, as a crash may leave them. */

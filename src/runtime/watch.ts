@@ -2,7 +2,7 @@
 
 import { closeSync } from 'node:fs'
 import { openPidfd } from '../kernel/pidfd.js'
-import { isAlive, readExit } from './identity.js'
+import { isAlive, readExit, readParentPid } from './identity.js'
 import type { ProcessIdentity } from '../catalog/container.js'
 import type { ProcessExit } from './identity.js'
 import { reapChild } from './spawn.js'
@@ -44,6 +44,44 @@ export function watchProcess(
   }
   const immediate = setImmediate(tell)
   return { stop: () => clearImmediate(immediate) }
+}
+
+/**
+ * Calls `onEnd` once when the container's command has ended, a moment before its init has cleaned up
+ * and the container itself ends. Never called for one that has ended already: `watchProcess` tells.
+ */
+export function watchCommand(
+  identity: ProcessIdentity,
+  poller: Poller,
+  onEnd: () => void,
+): ProcessWatch {
+  let fd = openCommand(identity)
+  const stop = (): void => {
+    if (fd === undefined) return
+    poller.remove(fd)
+    closeSync(fd)
+    fd = undefined
+  }
+  if (fd !== undefined) {
+    poller.add(fd, () => {
+      stop()
+      onEnd()
+    })
+  }
+  return { stop }
+}
+
+/** A pidfd of the command, or undefined where it has ended. */
+function openCommand({ appPid, initPid }: ProcessIdentity): number | undefined {
+  if (appPid === undefined) return undefined
+  try {
+    const fd = openPidfd(appPid)
+    if (readParentPid(appPid) === initPid) return fd
+    closeSync(fd)
+  } catch {
+    // Ended; the watch of the container tells the rest.
+  }
+  return undefined
 }
 
 /** How an ended container ended; reaps the init where it is our child. */
