@@ -62,6 +62,10 @@ interface Live {
   readonly monitor?: HealthMonitor
   /** Clock milliseconds. */
   readonly startedAt: number
+  /** Set when the command has ended and its init has not: whoever starts it anew waits for that. */
+  isEnding: boolean
+  /** Who waits for the end. */
+  readonly waiting: (() => void)[]
 }
 
 /** Docker's advice for its json-file driver: 10 MB a file. */
@@ -114,6 +118,8 @@ export class Supervisor {
     const { id } = container
     return this.#inTurn(id, async () => {
       // As it is now: the wait for the turn may have brought its removal.
+      const live = this.#live.get(id)
+      if (live?.isEnding) await new Promise<void>(resolve => live.waiting.push(resolve))
       const current = this.#options.state.snapshot.containers.get(id)
       if (this.#live.has(id) || current?.desired !== 'running') return
       this.#cancelRestart(id)
@@ -257,6 +263,8 @@ export class Supervisor {
     const live: Live = {
       identity,
       startedAt,
+      isEnding: false,
+      waiting: [],
       watch: watchProcess(identity, poller, exit => this.#onExit(container.id, live, exit)),
       command: watchCommand(identity, poller, () => this.#onCommandEnd(container.id, live)),
       ...this.#monitor(container, identity, next),
@@ -299,6 +307,7 @@ export class Supervisor {
   #onCommandEnd(id: string, live: Live): void {
     const container = this.#options.state.snapshot.containers.get(id)
     if (this.#live.get(id) !== live || container === undefined) return
+    live.isEnding = true
     this.#observe(container, { state: 'stopping' })
   }
 
@@ -309,6 +318,7 @@ export class Supervisor {
     live.watch.stop()
     live.command.stop()
     live.monitor?.close()
+    for (const resolve of live.waiting) resolve()
     const container = this.#options.state.snapshot.containers.get(id)
     if (container === undefined) return
     this.settle(container, exit, this.#options.clock.now() - live.startedAt)
