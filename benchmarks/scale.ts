@@ -5,6 +5,10 @@
 
 import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
+import { Catalog } from '../src/catalog/catalog.js'
+import type { Change } from '../src/catalog/change.js'
+import { Names } from '../src/daemon/names.js'
+import { container, endpoint, network, running } from '../test/catalog/records.js'
 import { Host } from '../test/lab/host.js'
 import { Asker } from '../test/scenario/asker.js'
 import { formatTable } from '../src/cli/table.js'
@@ -40,6 +44,7 @@ async function main(): Promise<void> {
     const file = host.writeFile('scale.yaml', composeFile(size))
     await measureUp(host, file)
     await measureChanges(host)
+    measureInside()
     await measureDown(host)
   } catch (error) {
     process.stderr.write(`${String(error)}\n${host.daemonLog()}\n`)
@@ -167,6 +172,40 @@ async function measureScale(host: Host, asker: Asker): Promise<void> {
     await scale(size.replicas)
   }
   reportSamples('scale by one: the replica is made, started and answers', samples, true)
+}
+
+/**
+ * What is between a change and its answer in the daemon itself: from the catalog's swap until every
+ * view that it concerns is swapped, as the next query finds it. No HTTP, no disk, no kernel.
+ */
+function measureInside(): void {
+  const networks = Array.from({ length: size.networks }, (_, n) => network(`n${n}`, n))
+  const members = networks.flatMap(on =>
+    Array.from({ length: size.replicas }, (_, i) => {
+      const name = `big-${on.name}-${i + 1}`
+      return container(name, { endpoints: [endpoint(name, on, i + 2)] })
+    }),
+  )
+  const catalog = new Catalog()
+  const names = new Names({ setView: () => undefined })
+  catalog.subscribe((snapshot, delta, previous) => names.update(snapshot, delta, previous))
+  catalog.apply([
+    ...networks.map((one): Change => ({ op: 'put-network', network: one })),
+    ...members.map((one): Change => ({ op: 'put-container', container: one })),
+    ...members.map((one): Change => ({ op: 'put-status', status: running(one) })),
+  ])
+  for (const one of members) {
+    names.setOutlook(catalog.snapshot, one, { policy: { upstreams: [] } })
+  }
+  const samples = Array.from({ length: 10 * size.rounds }, (_, round) => {
+    const one = members[round % members.length]
+    if (one === undefined) return 0
+    const state = round % (2 * members.length) < members.length ? 'exited' : 'running'
+    const startedAt = performance.now()
+    catalog.apply([{ op: 'put-status', status: running(one, { state }) }])
+    return performance.now() - startedAt
+  })
+  reportSamples('in the daemon, from the change to the swapped answers', samples)
 }
 
 async function measureDown(host: Host): Promise<void> {

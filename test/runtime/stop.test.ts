@@ -6,6 +6,7 @@ import {
   signalProcess,
   startProcess,
   stopProcess,
+  watchCommand,
   watchProcess,
 } from '../../src/runtime/index.js'
 import type { ProcessExit } from '../../src/runtime/index.js'
@@ -168,3 +169,23 @@ t.test(
     closeSync(netns.fd)
   },
 )
+
+t.test('watchCommand() tells before the init has cleaned up', asRoot, async t => {
+  const { identity } = await startContainer(t, ['sleep', '100'])
+  const poller = testPoller(t)
+  const over = new Promise<ProcessExit>(resolve => watchProcess(identity, poller, resolve))
+  const told = new Promise<void>(resolve => watchCommand(identity, poller, resolve))
+  process.kill(identity.initPid, 'SIGSTOP')
+  signalProcess(identity, 'SIGKILL')
+  await told
+  t.equal(isAlive(identity), true)
+  process.kill(identity.initPid, 'SIGCONT')
+  t.equal((await over).code, 137)
+})
+
+t.test("watchCommand() says nothing of a command that is not the container's", asRoot, async t => {
+  const { identity } = await startContainer(t, ['sleep', '100'])
+  const poller = testPoller(t)
+  watchCommand({ ...identity, appPid: process.pid }, poller, () => t.fail('told'))
+  await killProcess(identity, poller)
+})
