@@ -27,7 +27,7 @@ export interface NetworkSpec {
   readonly hasIpv6: boolean
   /** No way in or out but through its own containers. */
   readonly isInternal: boolean
-  /** Whether `network connect` may attach containers of other projects. */
+  /** Compose's `attachable`; kept for networks that span hosts. On one host every network is. */
   readonly isAttachable: boolean
   readonly labels: Readonly<Record<string, string>>
 }
