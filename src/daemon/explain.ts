@@ -1,7 +1,7 @@
 /** The resolver's account of an answer, in sentences with the names that people know. Pure. */
 
 import type { Explanation } from '../../resolver/explain.js'
-import type { Snapshot } from '../catalog/catalog.js'
+import { replicasOf, type Snapshot } from '../catalog/catalog.js'
 import type { Container } from '../catalog/container.js'
 import { orderedEndpoints } from '../plan/sandbox.js'
 
@@ -41,7 +41,7 @@ function describeOutcome({ outcome }: Explanation): string {
 /** `endpoint ID` and `service GROUP/NAME` are the resolver's words. */
 function describeSource(snapshot: Snapshot, source: string): string {
   const [kind, id = ''] = source.split(' ')
-  if (kind !== 'endpoint') return source
+  if (kind === 'service') return `${source}: ${replicaNames(snapshot, id)}`
   for (const container of snapshot.containers.values()) {
     const endpoint = container.endpoints.find(one => one.id === id)
     if (endpoint === undefined) continue
@@ -54,4 +54,13 @@ function describeSource(snapshot: Snapshot, source: string): string {
 function describeForward(upstreams: readonly string[]): string {
   if (upstreams.length === 0) return 'no upstream is known: the client gets SERVFAIL'
   return `forwarded to ${upstreams.join(', ')}`
+}
+
+/** Of `PROJECT/SERVICE`: the replicas that run. */
+function replicaNames(snapshot: Snapshot, key: string): string {
+  const [project = '', service = ''] = key.split('/')
+  const names = replicasOf(snapshot, project, service)
+    .filter(({ id }) => snapshot.statuses.get(id)?.state === 'running')
+    .map(({ name }) => name)
+  return names.length === 0 ? 'no replica runs' : names.join(', ')
 }
