@@ -63,16 +63,6 @@ export function listTables(): readonly NftTable[] {
   })
 }
 
-/** True where libnftables can be loaded. */
-export function hasLibnftables(): boolean {
-  try {
-    library()
-    return true
-  } catch {
-    return false
-  }
-}
-
 function run(commands: string, flags: number): string {
   const nft = library()
   if (kept.length === 0) keepDescriptors()
