@@ -57,6 +57,8 @@ export interface VirtualService {
   readonly ports: readonly PublishedPort[]
   readonly scheduler: Scheduler
   readonly affinity: Affinity
+  /** A header with the client's address before its first byte; the userspace dataplane's alone. */
+  readonly proxyProtocol?: 'v2'
   readonly destinations: readonly Destination[]
 }
 

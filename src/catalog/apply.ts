@@ -1,6 +1,7 @@
 /** Applies changes to a snapshot. Pure; copies only the maps that change. */
 
 import { isDeepStrictEqual } from 'node:util'
+import { allocationKey, type Allocation } from './allocation.js'
 import type { Snapshot } from './catalog.js'
 import type { Change, Delta } from './change.js'
 import type { Container, ContainerStatus } from './container.js'
@@ -23,17 +24,21 @@ class Draft {
   #containers: Map<string, Container> | undefined
   #statuses: Map<string, ContainerStatus> | undefined
   #projects: Map<string, ProjectSpec> | undefined
+  #allocations: Map<string, Allocation> | undefined
   readonly #members: IndexDraft
   readonly #joiners: IndexDraft
+  readonly #replicas: IndexDraft
   readonly #changedNetworks = new Set<string>()
   readonly #changedContainers = new Set<string>()
   readonly #changedProjects = new Set<string>()
+  readonly #changedAllocations = new Set<string>()
   readonly #affected = new Set<string>()
 
   constructor(base: Snapshot) {
     this.#base = base
     this.#members = new IndexDraft(base.members)
     this.#joiners = new IndexDraft(base.joiners)
+    this.#replicas = new IndexDraft(base.replicas)
   }
 
   apply(change: Change): void {
@@ -60,6 +65,11 @@ class Draft {
       case 'remove-project':
         this.#projects ??= new Map(this.#base.projects)
         if (this.#projects.delete(change.name)) this.#changedProjects.add(change.name)
+        return
+      case 'put-allocation':
+        return this.#putAllocation(change.allocation)
+      case 'remove-allocation':
+        return this.#removeAllocation(change.key)
     }
   }
 
@@ -69,10 +79,11 @@ class Draft {
       networks: this.#changedNetworks,
       containers: this.#changedContainers,
       projects: this.#changedProjects,
+      allocations: this.#changedAllocations,
       affectedNetworks: this.#affected,
     }
-    const isSame =
-      delta.networks.size === 0 && delta.containers.size === 0 && delta.projects.size === 0
+    const { networks, containers, projects, allocations } = delta
+    const isSame = [networks, containers, projects, allocations].every(({ size }) => size === 0)
     if (isSame) return { snapshot: base, delta }
     return {
       delta,
@@ -82,8 +93,10 @@ class Draft {
         containers: this.#containers ?? base.containers,
         statuses: this.#statuses ?? base.statuses,
         projects: this.#projects ?? base.projects,
+        allocations: this.#allocations ?? base.allocations,
         members: this.#members.result,
         joiners: this.#joiners.result,
+        replicas: this.#replicas.result,
       },
     }
   }
@@ -134,6 +147,27 @@ class Draft {
     this.#touch(status.id, container)
   }
 
+  #putAllocation(allocation: Allocation): void {
+    const { key, vips } = allocation
+    const previous = (this.#allocations ?? this.#base.allocations).get(key)
+    if (isDeepStrictEqual(previous, allocation)) return
+    this.#allocations ??= new Map(this.#base.allocations)
+    this.#allocations.set(key, allocation)
+    this.#changedAllocations.add(key)
+    for (const id of [...Object.keys(previous?.vips ?? {}), ...Object.keys(vips)]) {
+      this.#affected.add(id)
+    }
+  }
+
+  #removeAllocation(key: string): void {
+    const previous = (this.#allocations ?? this.#base.allocations).get(key)
+    if (previous === undefined) return
+    this.#allocations ??= new Map(this.#base.allocations)
+    this.#allocations.delete(key)
+    this.#changedAllocations.add(key)
+    for (const id of Object.keys(previous.vips)) this.#affected.add(id)
+  }
+
   #touch(id: string, container: Container | undefined): void {
     this.#changedContainers.add(id)
     if (container === undefined) return
@@ -151,7 +185,14 @@ class Draft {
     const ownerOf = (container: Container | undefined): Set<string> =>
       new Set(container?.sandboxOf === undefined ? [] : [container.sandboxOf])
     this.#joiners.move(id, ownerOf(previous), ownerOf(next))
+    this.#replicas.move(id, serviceOf(previous), serviceOf(next))
   }
+}
+
+/** The service that a container is a replica of, as a set of none or one. */
+function serviceOf(container: Container | undefined): Set<string> {
+  if (container?.project === undefined || container.service === undefined) return new Set()
+  return new Set([allocationKey(container.project, container.service)])
 }
 
 /** An index from a key to ids, of which only the touched sets are copied, once a draft. */

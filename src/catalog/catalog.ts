@@ -5,6 +5,8 @@
  * pure function (`apply.ts`), and go out as a delta beside the new snapshot.
  */
 
+import type { Allocation } from './allocation.js'
+import { allocationKey } from './allocation.js'
 import { applyChanges } from './apply.js'
 import type { Change, Delta } from './change.js'
 import type { Container, ContainerStatus } from './container.js'
@@ -18,10 +20,14 @@ export interface Snapshot {
   readonly containers: ReadonlyMap<string, Container>
   readonly statuses: ReadonlyMap<string, ContainerStatus>
   readonly projects: ReadonlyMap<string, ProjectSpec>
+  /** By `allocationKey`. */
+  readonly allocations: ReadonlyMap<string, Allocation>
   /** Container ids by network id, so that a change of one network never walks the rest. */
   readonly members: ReadonlyMap<string, ReadonlySet<string>>
   /** Ids of the containers that share a container's sandbox, by that container's id. */
   readonly joiners: ReadonlyMap<string, ReadonlySet<string>>
+  /** Container ids of the replicas of a service, by `allocationKey`. */
+  readonly replicas: ReadonlyMap<string, ReadonlySet<string>>
 }
 
 export const emptySnapshot: Snapshot = {
@@ -30,8 +36,10 @@ export const emptySnapshot: Snapshot = {
   containers: new Map(),
   statuses: new Map(),
   projects: new Map(),
+  allocations: new Map(),
   members: new Map(),
   joiners: new Map(),
+  replicas: new Map(),
 }
 
 export type CatalogListener = (snapshot: Snapshot, delta: Delta, previous: Snapshot) => void
@@ -87,7 +95,8 @@ export function findNetwork(snapshot: Snapshot, nameOrId: string): Network | und
 
 /** The replicas of a service of a project, by number. */
 export function replicasOf(snapshot: Snapshot, project: string, service: string): Container[] {
-  return [...snapshot.containers.values()]
-    .filter(container => container.project === project && container.service === service)
+  const ids = snapshot.replicas.get(allocationKey(project, service)) ?? []
+  return [...ids]
+    .flatMap(id => snapshot.containers.get(id) ?? [])
     .sort((a, b) => a.number - b.number)
 }

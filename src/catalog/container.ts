@@ -24,6 +24,8 @@ export interface Container {
   /** The container whose sandbox this one shares (`container:X`, `service:X`), by id. */
   readonly sandboxOf?: string
   readonly desired: DesiredState
+  /** Takes no new connections, by command; undone by command. */
+  readonly draining?: Draining
   /** ISO 8601. */
   readonly createdAt: string
 }
@@ -46,6 +48,23 @@ export interface ProcessIdentity {
   readonly bootId: string
 }
 
+/** Established connections go on until the deadline, then they are reset. */
+export interface Draining {
+  /** ISO 8601. */
+  readonly since: string
+  /** ISO 8601. */
+  readonly deadline: string
+}
+
+/** Whether a replica takes connections, apart from whether it lives. */
+export interface Readiness {
+  readonly isReady: boolean
+  /** Why, for people: `nothing listens on port 80`. */
+  readonly reason: string
+  /** ISO 8601. */
+  readonly since: string
+}
+
 /** Observed: follows the process; durable soon after, and checked against the kernel on a restart. */
 export interface ContainerStatus {
   readonly id: string
@@ -54,10 +73,14 @@ export interface ContainerStatus {
   readonly health: Health
   /** A replica with a healthcheck is out of DNS until its first `healthy`. */
   readonly hasBeenHealthy: boolean
+  /** What its probe says; absent: it has none, and is ready while it runs. */
+  readonly readiness?: Readiness
   readonly process?: ProcessIdentity
   readonly exitCode?: number
   /** Why it could not start. */
   readonly failure?: string
+  /** `stopping`: until when its connections may go on; ISO 8601. */
+  readonly drainUntil?: string
   readonly restartCount: number
   readonly startedAt?: string
   readonly finishedAt?: string

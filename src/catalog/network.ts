@@ -44,6 +44,11 @@ export interface Network extends NetworkSpec {
   readonly projectKey?: string
   /** `bridge`, `host` and `none`: always there, never removed, no names. */
   readonly isBuiltin: boolean
+  /**
+   * The node's ingress: replicas with published ports are on it, and connections from outside reach
+   * them there. No names, no way out, no talk between its members.
+   */
+  readonly isIngress?: true
   /** ISO 8601. */
   readonly createdAt: string
 }

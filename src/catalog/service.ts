@@ -27,7 +27,7 @@ export interface Healthcheck {
   readonly startIntervalMs: number
 }
 
-/** A published or exposed port. Kept for the routing mesh; nothing listens on it by itself. */
+/** A published or exposed port. */
 export interface PortSpec {
   readonly name?: string
   /** The container's port. */
@@ -93,6 +93,61 @@ export interface Dependency {
   readonly isRequired: boolean
 }
 
+/** How connections to a service are spread over its replicas. */
+export interface BalanceSpec {
+  /** IPVS's names. */
+  readonly scheduler: 'rr' | 'wrr' | 'lc' | 'wlc' | 'sh' | 'mh'
+  readonly affinity:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'client-ip'; readonly timeoutSeconds: number }
+  /** By replica number, 1 to 65535; 1 where absent. */
+  readonly weights: Readonly<Record<string, number>>
+  /** How long established connections of a replica that leaves may go on. */
+  readonly drainMs: number
+  /**
+   * `last`: the stop signal is sent when its connections are done. `first`: at once, for programs
+   * that finish what they are doing by themselves.
+   */
+  readonly stopSignalOrder: 'first' | 'last'
+  /** Whether replicas that are not ready serve while no other is. */
+  readonly isPanicking: boolean
+  /** `proxyProtocol`: a header with the client's address, by the userspace dataplane. */
+  readonly proxyProtocol?: 'v2'
+  readonly probe?: ProbeSpec
+}
+
+/** How it is found out whether a replica is ready, apart from whether it lives. */
+export interface ProbeSpec {
+  /** `tcp://:80`, `http://:80/path`, `cmd:program`, `listen` or `none`. */
+  readonly target: string
+  readonly intervalMs?: number
+  readonly timeoutMs?: number
+  /** How many in a row make a ready one unready. */
+  readonly fall?: number
+  /** How many in a row make an unready one ready again. */
+  readonly rise?: number
+}
+
+export const defaultBalance: BalanceSpec = {
+  scheduler: 'rr',
+  affinity: { kind: 'none' },
+  weights: {},
+  drainMs: 10_000,
+  stopSignalOrder: 'last',
+  isPanicking: true,
+}
+
+/** How replicas are replaced when what they run changes. */
+export interface UpdateSpec {
+  readonly order: 'stop-first' | 'start-first'
+  /** How many at a time; 0: all. */
+  readonly parallelism: number
+  /** Between one batch and the next. */
+  readonly delayMs: number
+}
+
+export const defaultUpdate: UpdateSpec = { order: 'stop-first', parallelism: 1, delayMs: 0 }
+
 export interface ServiceSpec {
   readonly name: string
   readonly replicas: number
@@ -103,4 +158,8 @@ export interface ServiceSpec {
   readonly attachments: readonly Attachment[]
   readonly dependsOn: readonly Dependency[]
   readonly ports: readonly PortSpec[]
+  /** Absent: `defaultBalance`. */
+  readonly balance?: BalanceSpec
+  /** Absent: `defaultUpdate`. */
+  readonly update?: UpdateSpec
 }

@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { parseAddress } from '../base/ip.js'
+import type { Allocation, Vip } from '../catalog/allocation.js'
 import type { Snapshot } from '../catalog/catalog.js'
 import { CatalogError } from '../catalog/check.js'
 import type { Endpoint } from '../catalog/endpoint.js'
@@ -57,6 +58,13 @@ export class Addresses {
     }
   }
 
+  /** Gives the virtual addresses of a service back. */
+  releaseVips({ vips }: Allocation): void {
+    for (const [networkId, vip] of Object.entries(vips)) {
+      releaseFrom(this.#pools.get(networkId) ?? [], vip)
+    }
+  }
+
   /** The network is gone. */
   forget(networkId: string): void {
     this.#pools.delete(networkId)
@@ -92,11 +100,18 @@ export class Addresses {
   }
 }
 
+/** What a draft took of one network. */
+interface Leased {
+  readonly pools: readonly SubnetPool[]
+  readonly networkId: string
+  readonly addresses: { readonly ipv4?: string | undefined; readonly ipv6?: string | undefined }
+}
+
 export class AddressDraft {
   readonly #poolsOf: (network: Network) => readonly SubnetPool[]
   /** Ids of endpoints whose addresses went to another container than their own's successor. */
   readonly #takenOver = new Set<string>()
-  readonly #leased: { readonly pools: readonly SubnetPool[]; readonly endpoint: Endpoint }[] = []
+  readonly #leased: Leased[] = []
 
   constructor(poolsOf: (network: Network) => readonly SubnetPool[]) {
     this.#poolsOf = poolsOf
@@ -104,7 +119,7 @@ export class AddressDraft {
 
   /** Networks whose pools this draft moved. */
   get networkIds(): Set<string> {
-    return new Set(this.#leased.map(({ endpoint }) => endpoint.networkId))
+    return new Set(this.#leased.map(({ networkId }) => networkId))
   }
 
   /**
@@ -150,13 +165,28 @@ export class AddressDraft {
       interfaceName: attachment.interfaceName ?? interfaceName,
       gatewayPriority: attachment.gatewayPriority,
     }
-    if (kept === undefined) this.#leased.push({ pools, endpoint })
+    if (kept === undefined) {
+      this.#leased.push({ pools, networkId: network.id, addresses: { ipv4, ipv6 } })
+    }
     return endpoint
+  }
+
+  /** A virtual address a family of `network` for a service. Throws IpamError. */
+  leaseVip(owner: string, network: Network): Vip {
+    const pools = this.#poolsOf(network)
+    const addresses: { ipv4?: string; ipv6?: string } = {}
+    this.#leased.push({ pools, networkId: network.id, addresses })
+    const holder = { containerId: '', containerName: owner, isOfService: true }
+    const ipv4 = leaseFamily(pools, network, holder, 4, undefined)
+    if (ipv4 !== undefined) addresses.ipv4 = ipv4
+    const ipv6 = leaseFamily(pools, network, holder, 6, undefined)
+    if (ipv6 !== undefined) addresses.ipv6 = ipv6
+    return addresses
   }
 
   /** Gives everything back. */
   rollback(): void {
-    for (const { pools, endpoint } of this.#leased) releaseFrom(pools, endpoint)
+    for (const { pools, addresses } of this.#leased) releaseFrom(pools, addresses)
     this.#leased.length = 0
   }
 
@@ -253,6 +283,12 @@ function leasesOn(
       for (const address of [ipv4, ipv6]) {
         if (address !== undefined) owners.set(address, container.name)
       }
+    }
+  }
+  for (const { service, vips } of snapshot.allocations.values()) {
+    const vip = vips[networkId]
+    for (const address of [vip?.ipv4, vip?.ipv6]) {
+      if (address !== undefined) owners.set(address, `service "${service}"`)
     }
   }
   return [...owners].map(([address, owner]) => ({ address, owner }))

@@ -219,6 +219,7 @@ function openStore(directory: string): Promise<Store<Records>> {
     container: trustedRecord(),
     status: trustedRecord(),
     project: trustedRecord(),
+    allocation: trustedRecord(),
     cursor: trustedRecord(),
     meta: trustedRecord(),
   })

@@ -12,6 +12,7 @@ import {
   type NetworkZone,
   type ZoneChange,
 } from '../../resolver/zone.js'
+import { allocationKey } from '../catalog/allocation.js'
 import type { Snapshot } from '../catalog/catalog.js'
 import type { Delta } from '../catalog/change.js'
 import type { Container } from '../catalog/container.js'
@@ -25,6 +26,7 @@ import {
   type AttachedService,
 } from '../plan/names.js'
 import { planLinks, planSandbox } from '../plan/sandbox.js'
+import { serviceKeyOf } from '../plan/serving.js'
 
 /** How one sandbox asks the world. */
 export interface Outlook {
@@ -109,7 +111,9 @@ export class Names {
   }
 
   #updateManaged(snapshot: Snapshot): void {
-    const networks = [...snapshot.networks.values()].filter(network => !network.isBuiltin)
+    const networks = [...snapshot.networks.values()].filter(
+      network => !network.isBuiltin || network.isIngress,
+    )
     this.#managed = compileManaged({
       networks: networks.map(({ name, subnets }) => ({
         name,
@@ -152,7 +156,7 @@ function zoneChange(network: Network, swap: Swap): ZoneChange {
     for (const container of [before, now]) {
       const endpoint = container?.endpoints.find(({ networkId }) => networkId === network.id)
       if (endpoint !== undefined) removedEndpoints.add(endpoint.id)
-      if (container !== undefined) touched.add(`${container.project}/${container.service}`)
+      if (container !== undefined) touched.add(serviceKeyOf(container) ?? '')
     }
     const names = endpointNames(snapshot, id, network.id)
     if (names === undefined) continue
@@ -160,9 +164,11 @@ function zoneChange(network: Network, swap: Swap): ZoneChange {
     endpoints.push(names)
   }
   const isTouched = ({ project, service }: AttachedService): boolean =>
-    delta.projects.has(project) || touched.has(`${project}/${service.name}`)
+    delta.projects.has(project) ||
+    delta.allocations.has(allocationKey(project, service.name)) ||
+    touched.has(allocationKey(project, service.name))
   const services = servicesOn(snapshot, network).filter(isTouched)
-  const kept = new Set(services.map(({ project, service }) => `${project}/${service.name}`))
+  const kept = new Set(services.map(({ project, service }) => allocationKey(project, service.name)))
   return {
     endpoints,
     removedEndpoints: [...removedEndpoints],
@@ -171,7 +177,7 @@ function zoneChange(network: Network, swap: Swap): ZoneChange {
     ),
     removedServices: servicesOn(previous, network)
       .filter(isTouched)
-      .filter(({ project, service }) => !kept.has(`${project}/${service.name}`))
+      .filter(({ project, service }) => !kept.has(allocationKey(project, service.name)))
       .map(({ project, service }) => ({ name: service.name, group: project })),
   }
 }

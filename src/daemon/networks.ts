@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
-import { parseAddress, parsePrefix } from '../base/ip.js'
+import { formatAddress, parseAddress, parsePrefix } from '../base/ip.js'
 import type { ConnectRequest, CreateNetworkRequest } from '../api/contract.js'
 import { findNetwork, type Snapshot } from '../catalog/catalog.js'
 import { CatalogError, checkDnsName, checkEntityName } from '../catalog/check.js'
@@ -10,6 +10,8 @@ import type { Container } from '../catalog/container.js'
 import type { Network, NetworkSpec } from '../catalog/network.js'
 import type { Attachment } from '../catalog/service.js'
 import { defaultPools, resolveSubnets, type Pool, type Taken } from '../ipam/index.js'
+import { readSysctl } from '../kernel/sysctl.js'
+import { ipvsAddressName } from '../plan/mesh.js'
 import { declarationOf } from '../plan/project.js'
 import type { AddressDraft, Addresses } from './addresses.js'
 import { requireContainer } from './find.js'
@@ -101,6 +103,30 @@ export class Networks {
       isBuiltin: options.isBuiltin ?? false,
       createdAt: new Date().toISOString(),
     }
+  }
+
+  /**
+   * The node's ingress network, where it is not there yet: made with the first published port. One of
+   * its addresses is for the namespace that IPVS balances in.
+   */
+  ingress(also: readonly Network[]): readonly Network[] {
+    if ([...this.#state.snapshot.networks.values()].some(({ isIngress }) => isIngress)) return []
+    if (findNetwork(this.#state.snapshot, ingressNetworkName) !== undefined) {
+      throw new CatalogError(
+        'CATALOG_NAME_IN_USE',
+        `Published ports need a network "${ingressNetworkName}" of their own, and there is another of that name; remove it or give it another name`,
+      )
+    }
+    const hasIpv6 = readSysctl('net.ipv6.conf.all.disable_ipv6') !== undefined
+    const spec: NetworkSpec = {
+      ...emptySpec(ingressNetworkName, 'bridge'),
+      subnets: [{ subnet: '0.0.0.0/20', auxAddresses: {} }],
+      hasIpv6,
+      isInternal: true,
+      options: { 'com.docker.network.bridge.enable_icc': 'false' },
+    }
+    const network = this.resolve(spec, { isBuiltin: true, also })
+    return [{ ...network, isIngress: true, subnets: network.subnets.map(withIpvsAddress) }]
   }
 
   create(request: CreateNetworkRequest): Promise<Network> {
@@ -214,6 +240,12 @@ export class Networks {
     return this.#state.writing.run(async () => {
       const container = requireContainer(this.#state.snapshot, nameOrId)
       const gone = container.endpoints.filter(({ networkId }) => networkId === network.id)
+      if (network.isIngress) {
+        throw new CatalogError(
+          'CATALOG_REFUSED',
+          `Cannot disconnect "${container.name}" from the ingress network: it has published ports; \`portolan drain ${container.name}\` keeps connections away`,
+        )
+      }
       if (gone.length === 0) {
         throw new CatalogError(
           'CATALOG_NOT_FOUND',
@@ -245,6 +277,7 @@ export class Networks {
       )
     }
     if (container.desired === 'removed') refuse('it is being removed')
+    if (network.isIngress) refuse('replicas with published ports are put there, and nobody else')
     if (network.driver !== 'bridge') refuse(`a ${network.driver} network takes no connections`)
     if (container.spec.networkMode.kind !== 'networks') {
       refuse(`its network mode is "${container.spec.networkMode.kind}"`)
@@ -268,6 +301,16 @@ export class Networks {
       subnets.map(({ subnet }): Taken => ({ kind: 'network', name, prefix: parsePrefix(subnet) })),
     )
   }
+}
+
+/** Of the ingress network, in the catalog. */
+export const ingressNetworkName = 'ingress'
+
+/** The address after the gateway's. */
+function withIpvsAddress(subnet: Network['subnets'][number]): Network['subnets'][number] {
+  const { family, value } = parseAddress(subnet.gateway ?? '')
+  const next = formatAddress({ family, value: value + 1n })
+  return { ...subnet, auxAddresses: { [ipvsAddressName]: next } }
 }
 
 /** The containers on a network, whatever their state. */

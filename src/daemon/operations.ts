@@ -129,8 +129,10 @@ export class DaemonOperations implements Operations {
       current.desired === 'running' ? { ...current, desired: 'stopped' } : current,
     )
     if (container === undefined) return
-    const graceMs = timeoutSeconds === undefined ? undefined : timeoutSeconds * 1000
-    await supervisor.stop(container, graceMs)
+    await supervisor.stop(container, {
+      ...(timeoutSeconds !== undefined && { graceMs: timeoutSeconds * 1000 }),
+      isDrained: timeoutSeconds !== 0,
+    })
     await sandboxes.settled()
   }
 

@@ -4,6 +4,8 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import type { Allocation } from '../catalog/allocation.js'
 import { findNetwork, type Snapshot } from '../catalog/catalog.js'
 import type { Change } from '../catalog/change.js'
 import { CatalogError, checkEntityName } from '../catalog/check.js'
@@ -12,16 +14,27 @@ import type { Endpoint } from '../catalog/endpoint.js'
 import type { Network } from '../catalog/network.js'
 import type { ProjectSpec } from '../catalog/project.js'
 import type { Attachment, ServiceSpec } from '../catalog/service.js'
+import type { HostPort } from '../ipam/index.js'
 import type { PlannedReplica, ProjectPlan } from '../plan/project.js'
 import type { AddressDraft, Addresses } from './addresses.js'
 import { requireContainer } from './find.js'
-import type { Networks } from './networks.js'
+import { lostVips, planAllocations, type PlannedAllocations } from './allocations.js'
+import { ingressNetworkName, type Networks } from './networks.js'
 import type { State } from './state.js'
 
 export interface DeclarationOptions {
   readonly state: State
   readonly addresses: Addresses
   readonly networks: Networks
+  readonly mesh: MeshDeclaration
+}
+
+/** What the mesh has to say to a declaration before it is written. */
+export interface MeshDeclaration {
+  /** Who of the host's own programs has a port, as it is now. */
+  listenerFinder(): (port: HostPort) => string | undefined
+  /** Throws what the dataplane or a probe cannot do of what `service` asks for. */
+  check(service: ServiceSpec): void
 }
 
 /** Where endpoints come from. */
@@ -36,6 +49,7 @@ interface Drafted {
   readonly networks: readonly Network[]
   readonly draft: AddressDraft
   readonly containers: readonly Container[]
+  readonly allocations: PlannedAllocations
 }
 
 export class ProjectDeclaration {
@@ -46,26 +60,36 @@ export class ProjectDeclaration {
   }
 
   /**
-   * Leases and writes everything of `plan`; containers that go are marked, not removed. Returns the new
-   * ones. Where anything is refused nothing is written, and the leases are given back.
+   * Leases and writes everything of `plan`; of the containers that go, those not in `rolled` are marked,
+   * none removed. Returns the new ones. Where anything is refused nothing is written, and the leases are given back.
    */
   async write(
     spec: ProjectSpec,
     plan: ProjectPlan,
     goners: readonly Container[],
+    rolled: ReadonlySet<string>,
   ): Promise<readonly Container[]> {
     const { state, addresses } = this.#options
     const drafted = this.#draft(spec, plan, goners)
+    const before = [...state.snapshot.allocations.values()].filter(
+      ({ project }) => project === spec.name,
+    )
     try {
       await state.declare(
         [
           ...drafted.networks.map((network): Change => ({ op: 'put-network', network })),
-          ...goners.map(removal),
+          ...goners.filter(({ id }) => !rolled.has(id)).map(removal),
           ...drafted.containers.flatMap(declaration),
+          ...keptPorts(spec, plan),
+          ...drafted.allocations.put.map(putAllocation),
+          ...drafted.allocations.remove.map(removeAllocation),
           { op: 'put-project', project: spec },
         ],
         addresses.cursors(drafted.draft.networkIds),
       )
+      for (const old of before) {
+        addresses.releaseVips(lostVips(old, state.snapshot.allocations.get(old.key)))
+      }
       return drafted.containers
     } catch (error) {
       this.#giveBack(drafted)
@@ -79,14 +103,18 @@ export class ProjectDeclaration {
   }
 
   #draft(spec: ProjectSpec, plan: ProjectPlan, goners: readonly Container[]): Drafted {
-    const { state, addresses } = this.#options
+    const { state, addresses, mesh } = this.#options
     const networks = this.#resolveNetworks(spec, plan)
     const draft = addresses.draft()
     try {
       const find = networkFinder(state.snapshot, networks)
       const leaving = goners.flatMap(({ endpoints }) => endpoints)
       const leases: Leases = { find, draft, leaving }
-      return { networks, draft, containers: this.#buildContainers(spec, plan, leases) }
+      const containers = this.#buildContainers(spec, plan, leases)
+      const { snapshot } = state
+      const listenerAt = mesh.listenerFinder()
+      const allocations = planAllocations(spec, { snapshot, draft, find, listenerAt })
+      return { networks, draft, containers, allocations }
     } catch (error) {
       this.#giveBack({ networks, draft })
       throw error
@@ -102,6 +130,7 @@ export class ProjectDeclaration {
   check(spec: ProjectSpec, plan: ProjectPlan): void {
     const { snapshot } = this.#options.state
     checkEntityName('project', spec.name)
+    for (const service of spec.services) this.#options.mesh.check(service)
     for (const { spec: network, isExternal } of spec.networks) {
       const found = [...snapshot.networks.values()].find(({ name }) => name === network.name)
       if (isExternal && found === undefined) {
@@ -140,6 +169,8 @@ export class ProjectDeclaration {
       const project = { name: spec.name, key }
       resolved.push(this.#options.networks.resolve(network, { project, also: resolved, except }))
     }
+    // After the project's own: those keep the subnets that they would have without it.
+    if (spec.services.some(publishes)) resolved.push(...this.#options.networks.ingress(resolved))
     return resolved
   }
 
@@ -162,11 +193,22 @@ export class ProjectDeclaration {
     const id = randomBytes(32).toString('hex')
     const holder = { containerId: id, containerName: name, isOfService: true }
     const attachments = effectiveAttachments(service)
+    // It stands beside the one it replaces, so it needs addresses of its own.
+    const isBeside = service.update?.order === 'start-first'
     const endpoints = attachments.map((attachment, index): Endpoint => {
       const network = find(attachment.network)
-      const inherited = replaces?.endpoints.find(({ networkId }) => networkId === network.id)
+      const inherited = isBeside
+        ? undefined
+        : replaces?.endpoints.find(({ networkId }) => networkId === network.id)
       return draft.lease(holder, network, attachment, `eth${index}`, inherited, leaving)
     })
+    if (publishes(service)) {
+      const ingress = find(ingressNetworkName)
+      const inherited = isBeside
+        ? undefined
+        : replaces?.endpoints.find(({ networkId }) => networkId === ingress.id)
+      endpoints.push(draft.lease(holder, ingress, ingressAttachment, 'ingress0', inherited))
+    }
     const sandboxOf = this.#sandboxOwner(spec, service, number, others)
     return {
       id,
@@ -206,6 +248,34 @@ export class ProjectDeclaration {
       `Service "${service.name}" shares the network of "${mode.service}", which has no replica`,
     )
   }
+}
+
+/** Whether its replicas are reached from outside. */
+function publishes({ ports, container }: ServiceSpec): boolean {
+  return container.networkMode.kind === 'networks' && ports.some(({ isPublished }) => isPublished)
+}
+
+const ingressAttachment: Attachment = {
+  network: ingressNetworkName,
+  aliases: [],
+  gatewayPriority: 0,
+}
+
+function putAllocation(allocation: Allocation): Change {
+  return { op: 'put-allocation', allocation }
+}
+
+function removeAllocation({ key }: Allocation): Change {
+  return { op: 'remove-allocation', key }
+}
+
+/** Replicas that stay while the ports that they are reached at change. */
+function keptPorts(spec: ProjectSpec, { keep }: ProjectPlan): Change[] {
+  return keep.flatMap((container): Change[] => {
+    const service = spec.services.find(({ name }) => name === container.service)
+    if (service === undefined || isDeepStrictEqual(service.ports, container.ports)) return []
+    return [{ op: 'put-container', container: { ...container, ports: service.ports } }]
+  })
 }
 
 /** Marks a container as going; what is left of it is removed step by step. */

@@ -6,6 +6,7 @@
 import type { Report } from '../api/contract.js'
 import { CodedError, errorMessage } from '../base/error.js'
 import type { Snapshot } from '../catalog/catalog.js'
+import type { Change } from '../catalog/change.js'
 import { CatalogError } from '../catalog/check.js'
 import type { Container } from '../catalog/container.js'
 import type { Network } from '../catalog/network.js'
@@ -15,10 +16,17 @@ import { containersOf, planProject, type ProjectPlan } from '../plan/project.js'
 import type { Addresses } from './addresses.js'
 import { Mutex, Semaphore } from './mutex.js'
 import { membersOf, type NetworkEffects, type Networks } from './networks.js'
-import { describeOwner, ProjectDeclaration, refuseLeaving, removal } from './project-declaration.js'
+import {
+  describeOwner,
+  ProjectDeclaration,
+  refuseLeaving,
+  removal,
+  type MeshDeclaration,
+} from './project-declaration.js'
+import { Rollout, rolledReplicas } from './rollout.js'
 import { startProject, waitForDependency } from './start-order.js'
 import type { State } from './state.js'
-import type { Supervisor } from './supervisor.js'
+import type { StopOptions, Supervisor } from './supervisor.js'
 
 export class ProjectError extends CodedError<'PROJECT_NOT_FOUND' | 'PROJECT_FAILED'> {}
 
@@ -28,6 +36,7 @@ export interface ProjectsOptions {
   readonly networks: Networks
   readonly supervisor: Supervisor
   readonly effects: NetworkEffects
+  readonly mesh: MeshDeclaration
 }
 
 interface ProjectLock {
@@ -113,12 +122,13 @@ export class Projects {
   ): Promise<void> {
     const startedAt = performance.now()
     const { state } = this.#options
-    const { plan, created } = await this.#declare(spec, options, report)
+    const { plan, created, rolled } = await this.#declare(spec, options, report)
     for (const { spec: network } of plan.createNetworks) {
       report({ kind: 'progress', message: `Network ${network.name} created` })
     }
     const orphans = options.removeOrphans ? plan.orphans : []
-    await this.#removeAll(gonersOf(plan, options), undefined, report)
+    const goners = gonersOf(plan, options).filter(({ id }) => !rolled.has(id))
+    await this.#removeAll(goners, { isDrained: true }, report)
     await this.#removeStrayNetworks()
     this.#options.effects.reconcile(networksOf(state.snapshot, spec))
     const started = await this.#start(
@@ -170,7 +180,7 @@ export class Projects {
     spec: ProjectSpec,
     options: ApplyOptions,
     report: Report,
-  ): Promise<{ plan: ProjectPlan; created: number }> {
+  ): Promise<{ plan: ProjectPlan; created: number; rolled: ReadonlySet<string> }> {
     const { state } = this.#options
     await this.#removeReplaced(spec, options, report)
     return state.writing.run(async () => {
@@ -183,8 +193,10 @@ export class Projects {
           message: `${names}: not in the file any more; --remove-orphans removes them`,
         })
       }
-      const created = await this.#declaration.write(spec, plan, gonersOf(plan, options))
-      return { plan, created: created.length }
+      const rolled = rolledReplicas(state.snapshot, plan)
+      const goners = gonersOf(plan, options)
+      const created = await this.#declaration.write(spec, plan, goners, rolled)
+      return { plan, created: created.length, rolled }
     })
   }
 
@@ -198,14 +210,23 @@ export class Projects {
     const { state, supervisor } = this.#options
     const failures: string[] = []
     let started = 0
+    const rollout = new Rollout({
+      catalog: state.catalog,
+      project: spec.name,
+      timeoutMs: options.timeoutMs,
+      signal,
+      remove: old => this.#removeReplica(old, report),
+    })
     const start = async (container: Container): Promise<void> => {
       if (!isDue(state.snapshot, container, options.onlyCreated)) return
       try {
-        const wanted = await state.changeContainer(container.id, refuseLeaving)
-        if (wanted === undefined) return
-        await this.#slots.run(() => supervisor.start(wanted))
-        started++
-        report({ kind: 'progress', message: describeStart(state.snapshot, container) })
+        await rollout.replace(container, async () => {
+          const wanted = await state.changeContainer(container.id, refuseLeaving)
+          if (wanted === undefined) return
+          await this.#slots.run(() => supervisor.start(wanted))
+          started++
+          report({ kind: 'progress', message: describeStart(state.snapshot, container) })
+        })
       } catch (error) {
         failures.push(errorMessage(error))
       }
@@ -230,9 +251,17 @@ export class Projects {
     const { project, containers } = await state.writing.run(async () => {
       const { snapshot } = state
       const goners = containersOf(snapshot, name)
-      await state.declare([...goners.map(removal), { op: 'remove-project', name }])
+      const allocations = [...snapshot.allocations.values()].filter(one => one.project === name)
+      await state.declare([
+        ...goners.map(removal),
+        ...allocations.map(({ key }): Change => ({ op: 'remove-allocation', key })),
+        { op: 'remove-project', name },
+      ])
+      for (const allocation of allocations) this.#options.addresses.releaseVips(allocation)
       return { project: snapshot.projects.get(name), containers: goners }
     })
+    // Everything goes: nobody is left to take over.
+    const stop = { ...(graceMs !== undefined && { graceMs }), isDrained: false }
     // Dependants first: who needs a service is gone before the service goes.
     const depths = project === undefined ? new Map<string, number>() : dependencyDepths(project)
     const waves = new Map<number, Container[]>()
@@ -241,9 +270,11 @@ export class Projects {
       waves.set(depth, [...(waves.get(depth) ?? []), container])
     }
     for (const [, wave] of [...waves].sort(([a], [b]) => a - b)) {
-      await this.#removeAll(wave, graceMs, report)
+      await this.#removeAll(wave, stop, report)
     }
     const networks = await this.#removeStrayNetworks()
+    // The ingress bridge goes with its last replica.
+    this.#options.effects.reconcile([])
     for (const network of networks) {
       report({ kind: 'progress', message: `Network ${network} removed` })
     }
@@ -255,15 +286,24 @@ export class Projects {
     })
   }
 
+  /** One that its successor takes the place of. */
+  async #removeReplica(container: Container, report: Report): Promise<void> {
+    const { state, supervisor } = this.#options
+    const goner = await state.changeContainer(container.id, one => ({ ...one, desired: 'removed' }))
+    if (goner === undefined) return
+    await supervisor.remove(goner, { isDrained: true })
+    report({ kind: 'progress', message: `Container ${container.name} removed` })
+  }
+
   async #removeAll(
     containers: readonly Container[],
-    graceMs: number | undefined,
+    stop: StopOptions,
     report: Report,
   ): Promise<void> {
     await Promise.all(
       containers.map(container =>
         this.#slots.run(async () => {
-          await this.#options.supervisor.remove(container, graceMs)
+          await this.#options.supervisor.remove(container, stop)
           report({ kind: 'progress', message: `Container ${container.name} removed` })
         }),
       ),
@@ -291,7 +331,7 @@ export class Projects {
       return { members, olds: plan.replaceNetworks.map(({ old }) => old) }
     })
     if (goners === undefined) return
-    await this.#removeAll(goners.members, undefined, report)
+    await this.#removeAll(goners.members, { isDrained: false }, report)
     for (const old of goners.olds) {
       await networks.remove(old)
       report({ kind: 'progress', message: `Network ${old.name} removed, its declaration changed` })

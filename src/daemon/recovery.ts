@@ -59,9 +59,9 @@ export async function finishStops(options: RecoveryOptions): Promise<void> {
   const containers = [...state.snapshot.containers.values()]
   const results = await Promise.allSettled(
     containers.map(async container => {
-      if (container.desired === 'removed') await supervisor.remove(container)
+      if (container.desired === 'removed') await supervisor.remove(container, { isDrained: true })
       else if (container.desired === 'stopped' && supervisor.isRunning(container.id)) {
-        await supervisor.stop(container)
+        await supervisor.stop(container, { isDrained: true })
       }
     }),
   )

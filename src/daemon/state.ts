@@ -6,6 +6,7 @@
 import type { AddressPoolState } from '../ipam/index.js'
 import { errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
+import type { Allocation } from '../catalog/allocation.js'
 import { Catalog, type Snapshot } from '../catalog/catalog.js'
 import type { Change } from '../catalog/change.js'
 import type { Container, ContainerStatus } from '../catalog/container.js'
@@ -20,6 +21,7 @@ export interface Records {
   container: Container
   status: ContainerStatus
   project: ProjectSpec
+  allocation: Allocation
   /** Where the address pools of a network stand, by subnet. */
   cursor: Readonly<Record<string, AddressPoolState>>
   meta: { readonly instance: string }
@@ -49,6 +51,9 @@ export class State {
       ...store.list('container').map((container): Change => ({ op: 'put-container', container })),
       ...store.list('status').map((status): Change => ({ op: 'put-status', status })),
       ...store.list('project').map((project): Change => ({ op: 'put-project', project })),
+      ...store
+        .list('allocation')
+        .map((allocation): Change => ({ op: 'put-allocation', allocation })),
     ])
   }
 
@@ -119,5 +124,9 @@ function write(transaction: Transaction<Records>, change: Change): void {
       return transaction.put('project', change.project.name, change.project)
     case 'remove-project':
       return transaction.remove('project', change.name)
+    case 'put-allocation':
+      return transaction.put('allocation', change.allocation.key, change.allocation)
+    case 'remove-allocation':
+      return transaction.remove('allocation', change.key)
   }
 }

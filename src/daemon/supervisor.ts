@@ -51,6 +51,26 @@ export interface SupervisorOptions {
   readonly logger: Logger
   /** The directory that holds a directory a container. */
   readonly directory: string
+  readonly drainer: Drainer
+}
+
+/** Takes a replica out of the mesh before its program hears of its end. */
+export interface Drainer {
+  /**
+   * Resolves when no node sends it new connections, and its established ones are done or the deadline
+   * has passed and they were reset. `isOver` ends the waiting.
+   */
+  leave(container: Container, deadlineMs: number, isOver: () => boolean): Promise<void>
+  /** How long connections of this replica may go on, and whether its program is told first. */
+  termsOf(container: Container): { readonly drainMs: number; readonly isSignalFirst: boolean }
+}
+
+/** How a container is stopped. */
+export interface StopOptions {
+  /** Between the stop signal and SIGKILL; absent: as declared. */
+  readonly graceMs?: number
+  /** False: its connections end with it. */
+  readonly isDrained: boolean
 }
 
 /** What only this daemon's process knows of a running container. */
@@ -140,14 +160,14 @@ export class Supervisor {
   }
 
   /** Out of DNS, then the stop signal, then SIGKILL; returns when nothing of it is left. */
-  stop(container: Container, graceMs = container.spec.stopGraceMs): Promise<void> {
+  stop(container: Container, options: StopOptions): Promise<void> {
     // Before its turn: a restart that is due must not begin while the stop waits.
     this.#stopping.add(container.id)
     this.#cancelRestart(container.id)
-    return this.#inTurn(container.id, () => this.#stop(container, graceMs))
+    return this.#inTurn(container.id, () => this.#stop(container, options))
   }
 
-  async #stop(container: Container, graceMs: number): Promise<void> {
+  async #stop(container: Container, options: StopOptions): Promise<void> {
     const { id } = container
     const live = this.#live.get(id)
     const status = this.statusOf(container)
@@ -157,7 +177,7 @@ export class Supervisor {
       return
     }
     live.monitor?.close()
-    this.#observe(container, { state: 'stopping' })
+    const graceMs = await this.#leave(container, live, options)
     const exit = await stopProcess(live.identity, this.#options.poller, {
       signal: container.spec.stopSignal,
       graceMs,
@@ -167,15 +187,38 @@ export class Supervisor {
     this.#onExit(id, live, exit)
   }
 
+  /** Out of DNS and out of the mesh, then its connections. Returns how long it then has to end. */
+  async #leave(container: Container, live: Live, options: StopOptions): Promise<number> {
+    const { drainer, logger } = this.#options
+    const { graceMs = container.spec.stopGraceMs, isDrained } = options
+    const { drainMs, isSignalFirst } = drainer.termsOf(container)
+    if (!isDrained || drainMs === 0) {
+      this.#observe(container, { state: 'stopping' })
+      return graceMs
+    }
+    // A daemon that died meanwhile began it: the deadline stays.
+    const known = this.statusOf(container).drainUntil
+    const drainUntil = known ?? new Date(Date.now() + drainMs).toISOString()
+    this.#observe(container, { state: 'stopping', drainUntil })
+    const left = Math.max(0, Date.parse(drainUntil) - Date.now())
+    const isOver = (): boolean => this.#live.get(container.id) !== live || live.isEnding
+    try {
+      await drainer.leave(container, isSignalFirst ? 0 : left, isOver)
+    } catch (error) {
+      logger.warn({ container: container.name }, `Stopped undrained: ${errorMessage(error)}`)
+    }
+    return isSignalFirst ? Math.max(graceMs, left) : graceMs
+  }
+
   /** Stops it, frees its addresses and forgets it, in one turn. The record says `removed` already. */
-  remove(container: Container, graceMs = container.spec.stopGraceMs): Promise<void> {
+  remove(container: Container, options: StopOptions): Promise<void> {
     const { id } = container
     this.#stopping.add(id)
     this.#cancelRestart(id)
     return this.#inTurn(id, async () => {
       const { state, addresses, sandboxes } = this.#options
       if (!state.snapshot.containers.has(id)) return
-      await this.#stop(container, graceMs)
+      await this.#stop(container, options)
       sandboxes.close(id)
       rmSync(this.directoryOf(id), { recursive: true, force: true })
       await state.declare([{ op: 'remove-container', id }])
@@ -334,7 +377,7 @@ export class Supervisor {
       wasStopped,
     })
     const status = this.statusOf(container)
-    const { process: _process, ...rest } = status
+    const { process: _process, drainUntil: _until, readiness: _readiness, ...rest } = status
     const willRestart = decision.kind === 'restart'
     this.#options.state.observe({
       ...rest,

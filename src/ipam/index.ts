@@ -13,3 +13,5 @@ export type { DeclaredSubnet, ResolvedSubnet, SubnetsContext, SubnetsRequest } f
 export { AddressPool } from './address-pool.js'
 export type { AddressPoolOptions, AddressPoolState, KnownLease } from './address-pool.js'
 export { macOf } from './mac.js'
+export { allocatePorts, dynamicPorts, PortError } from './ports.js'
+export type { HeldPort, HostPort, PortContext, PortProtocol, PortWish } from './ports.js'

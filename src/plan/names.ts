@@ -5,24 +5,21 @@
  * (none before the first `healthy`). Does not decide how a name is answered: that is the resolver's.
  */
 
-import type { Snapshot } from '../catalog/catalog.js'
-import type { Container, ContainerStatus } from '../catalog/container.js'
+import { allocationKey } from '../catalog/allocation.js'
+import { replicasOf, type Snapshot } from '../catalog/catalog.js'
+import type { Container } from '../catalog/container.js'
 import type { Endpoint } from '../catalog/endpoint.js'
 import type { Network } from '../catalog/network.js'
 import type { ServiceSpec } from '../catalog/service.js'
+import { dnsHealthLabel, isGated } from './serving.js'
 import type { EndpointNames, NetworkNames, ServiceNames } from '../../resolver/zone.js'
 
 /** Label of a network: `off` takes its names out of DNS, `on` gives the default bridge names. */
 export const dnsLabel = 'portolan.dns'
-/**
- * Label of a service. `gate` (default): no address before the first `healthy`; `keep`: always there;
- * `drop`: as `gate`, and out of the service's set while unhealthy, but never the last one.
- */
-export const dnsHealthLabel = 'dns.health'
-
 /** Whether containers on this network can ask for names. Docker's default networks give none. */
 export function givesNames(network: Network): boolean {
   const label = network.labels[dnsLabel]
+  if (network.isIngress) return false
   if (label === 'on' || label === 'off') return label === 'on'
   return !network.isBuiltin
 }
@@ -76,7 +73,7 @@ export function serviceNames(
   return {
     name: service.name,
     aliases: (attachment?.aliases ?? []).filter(alias => !isWildcard(alias)),
-    vips: [],
+    vips: vipsOn(snapshot, network, project, service),
     tasks: tasksOf(snapshot, network, project, service),
     ports: service.ports.map(port => ({
       port: port.target,
@@ -113,31 +110,40 @@ function isWildcard(alias: string): boolean {
   return alias.startsWith('*.')
 }
 
+/** The service's virtual addresses on a network, without prefix length. */
+function vipsOn(
+  snapshot: Snapshot,
+  network: Network,
+  project: string,
+  service: ServiceSpec,
+): readonly string[] {
+  const allocation = snapshot.allocations.get(allocationKey(project, service.name))
+  const vip = allocation?.vips[network.id]
+  return vip === undefined ? [] : addressesOf(vip)
+}
+
 function tasksOf(
   snapshot: Snapshot,
   network: Network,
   project: string,
   service: ServiceSpec,
 ): { readonly endpointId: string }[] {
-  const serving: { endpointId: string; isUnhealthy: boolean }[] = []
-  for (const id of snapshot.members.get(network.id) ?? []) {
-    const container = snapshot.containers.get(id)
-    const status = snapshot.statuses.get(id)
-    if (container?.project !== project || container.service !== service.name) continue
+  const serving: { endpointId: string; isUnhealthy: boolean; isReady: boolean }[] = []
+  for (const container of replicasOf(snapshot, project, service.name)) {
+    const status = snapshot.statuses.get(container.id)
     const endpoint = container.endpoints.find(candidate => candidate.networkId === network.id)
     if (!endpoint || status?.state !== 'running' || isGated(container, status)) continue
-    serving.push({ endpointId: endpoint.id, isUnhealthy: status.health === 'unhealthy' })
+    if (container.draining !== undefined) continue
+    serving.push({
+      endpointId: endpoint.id,
+      isUnhealthy: status.health === 'unhealthy',
+      isReady: status.readiness?.isReady ?? true,
+    })
   }
   const isDropping = service.container.labels[dnsHealthLabel] === 'drop'
-  const healthy = serving.filter(task => !task.isUnhealthy)
-  const chosen = isDropping && healthy.length > 0 ? healthy : serving
+  const healthy = serving.filter(task => task.isReady && !(isDropping && task.isUnhealthy))
+  const chosen = healthy.length > 0 ? healthy : serving
   return chosen.map(({ endpointId }) => ({ endpointId }))
-}
-
-/** A replica that never was healthy has a name and no address: nothing connects to it too early. */
-function isGated(container: Container, status: ContainerStatus): boolean {
-  if (container.spec.healthcheck === undefined || status.hasBeenHealthy) return false
-  return container.spec.labels[dnsHealthLabel] !== 'keep'
 }
 
 function fallbackNames({ id, spec }: Container): string[] {
@@ -160,6 +166,6 @@ function joinerNames(snapshot: Snapshot, owner: Container): string[] {
   return names
 }
 
-function addressesOf(endpoint: Endpoint): string[] {
-  return [endpoint.ipv4, endpoint.ipv6].flatMap(cidr => cidr?.split('/')[0] ?? [])
+function addressesOf({ ipv4, ipv6 }: Pick<Endpoint, 'ipv4' | 'ipv6'>): string[] {
+  return [ipv4, ipv6].flatMap(cidr => cidr?.split('/')[0] ?? [])
 }

@@ -49,7 +49,9 @@ export function planProject(snapshot: Snapshot, project: ProjectSpec): ProjectPl
     const digest = digestOf(service)
     const existing = mine.filter(container => container.service === service.name)
     for (let number = 1; number <= service.replicas; number++) {
-      const current = existing.find(container => container.number === number)
+      // While a replacement is under way there are two of one number: the new one is the one.
+      const same = existing.filter(container => container.number === number)
+      const current = same.find(container => container.digest === digest) ?? same[0]
       const name = replicaName(project.name, service, number)
       const isSame =
         current !== undefined &&
@@ -64,6 +66,9 @@ export function planProject(snapshot: Snapshot, project: ProjectSpec): ProjectPl
       create.push({ name, service, number, digest, ...(current && { replaces: current }) })
     }
     remove.push(...existing.filter(container => container.number > service.replicas))
+    // Neither kept nor replaced: what a replacement that did not come to its end has left.
+    const taken = new Set([...keep, ...create.flatMap(({ replaces }) => replaces ?? []), ...remove])
+    remove.push(...existing.filter(container => !taken.has(container)))
   }
   const declared = new Set(project.services.map(service => service.name))
   const orphans = mine.filter(container => !declared.has(container.service ?? ''))
@@ -78,8 +83,19 @@ export function replicaName(project: string, service: ServiceSpec, number: numbe
 /** Changes when a replica would have to be made anew; not with the number of replicas. */
 export function digestOf(service: ServiceSpec): string {
   const { container, attachments, ports, containerName } = service
-  const declared = { container, attachments, ports, containerName }
+  const declared = {
+    // How connections are spread, and where from, is no matter of the replica's.
+    container: { ...container, labels: withoutOurs(container.labels) },
+    attachments,
+    ports: ports.map(({ name, target, protocol }) => ({ name, target, protocol })),
+    isPublished: ports.some(({ isPublished }) => isPublished),
+    containerName,
+  }
   return createHash('sha256').update(stableJson(declared)).digest('hex')
+}
+
+function withoutOurs(labels: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels).filter(([key]) => !key.startsWith('portolan.')))
 }
 
 /** Every container of a project. */

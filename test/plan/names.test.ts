@@ -1,6 +1,6 @@
 import t from 'tap'
 import {
-  dnsHealthLabel,
+
   dnsLabel,
   endpointNames,
   givesNames,
@@ -9,6 +9,7 @@ import {
   serviceNames,
   servicesOn,
 } from '../../src/plan/names.js'
+import { dnsHealthLabel } from '../../src/plan/serving.js'
 import type { Container, ContainerStatus } from '../../src/catalog/container.js'
 import {
   attachment,

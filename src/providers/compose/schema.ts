@@ -135,11 +135,18 @@ export const restartPolicySchema = object({
   max_attempts: whole(0, 1_000_000).optional(),
 })
 
+export const updateSchema = object({
+  parallelism: whole(0, MAX_REPLICAS).optional(),
+  delay: duration.optional(),
+  order: choice('stop-first', 'start-first').optional(),
+})
+
 export const deploySchema = object({
   mode: choice('replicated', 'global').optional(),
   replicas: whole(0, MAX_REPLICAS).optional(),
   endpoint_mode: choice('vip', 'dnsrr').optional(),
   restart_policy: restartPolicySchema.optional(),
+  update_config: updateSchema.optional(),
 })
 
 export const envFileSchema = object({

@@ -1,8 +1,9 @@
 /** The services of a file: replicas, names, and what only shows when services are seen together. */
 
 import { parseAddress, formatAddress } from '../../base/ip.js'
-import type { ServiceSpec } from '../../catalog/service.js'
+import { defaultUpdate, type ServiceSpec, type UpdateSpec } from '../../catalog/service.js'
 import { resolveStack } from './attachment.js'
+import { resolveBalance } from './balance.js'
 import { resolveContainer } from './container.js'
 import { resolveDependencies, sortByDependency, type Neighbours } from './dependency.js'
 import type { Surroundings } from './environment.js'
@@ -38,15 +39,20 @@ export function resolveServices(
       at.at('ports').warn("has no effect: on the host's network, its ports are the host's")
     }
     const containerName = declared.container_name
+    const container = resolveContainer(declared, stack, around, at)
+    const balance = resolveBalance(container.labels, at.at('labels'))
+    const update = resolveUpdate(declared)
     services.push({
       name,
       replicas,
-      endpointMode: declared.deploy?.endpoint_mode ?? 'vip',
+      endpointMode: declared.deploy?.endpoint_mode ?? endpointModeOf(declared),
       ...(containerName === undefined ? {} : { containerName }),
-      container: resolveContainer(declared, stack, around, at),
+      container,
       attachments: stack.attachments,
       dependsOn: resolveDependencies(name, declared, stack.mode, neighbours, at),
       ports: resolvePorts(declared.ports ?? [], declared.expose ?? [], at),
+      ...(balance && { balance }),
+      ...(update && { update }),
     })
     if (replicas > 1) reportSingular(declared, replicas, at)
   }
@@ -64,6 +70,24 @@ export function resolveServices(
       .problem(`services depend on each other: ${order.names.join(' -> ')}`)
   }
   return { services: order.kind === 'order' ? order.items : services, networks: used }
+}
+
+/** What can have one replica only, by its name or its address, has nothing to balance. */
+function endpointModeOf({ container_name, networks = {} }: DeclaredService): 'vip' | 'dnsrr' {
+  const hasAddress = Object.values(networks).some(
+    ({ ipv4_address, ipv6_address }) => (ipv4_address ?? ipv6_address) !== undefined,
+  )
+  return container_name !== undefined || hasAddress ? 'dnsrr' : 'vip'
+}
+
+function resolveUpdate({ deploy }: DeclaredService): UpdateSpec | undefined {
+  const declared = deploy?.update_config
+  if (declared === undefined) return undefined
+  return {
+    order: declared.order ?? defaultUpdate.order,
+    parallelism: declared.parallelism ?? defaultUpdate.parallelism,
+    delayMs: declared.delay ?? defaultUpdate.delayMs,
+  }
 }
 
 function resolveReplicas(service: DeclaredService, place: Place): number {

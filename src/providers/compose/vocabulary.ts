@@ -20,6 +20,7 @@ import {
   restartPolicySchema,
   serviceSchema,
   subnetSchema,
+  updateSchema,
 } from './schema.js'
 import { mapEntries, type Path, type Tree } from './tree.js'
 
@@ -59,8 +60,9 @@ const SERVICE = vocabulary(
   volumes_from`,
   {
     depends_on: { each: vocabulary(dependencySchema) },
-    deploy: vocabulary(deploySchema, 'labels placement resources rollback_config update_config', {
+    deploy: vocabulary(deploySchema, 'labels placement resources rollback_config', {
       restart_policy: vocabulary(restartPolicySchema, 'delay window'),
+      update_config: vocabulary(updateSchema, 'failure_action max_failure_ratio monitor'),
     }),
     env_file: { each: vocabulary(envFileSchema) },
     extends: vocabulary(extendsSchema),

@@ -1,0 +1,147 @@
+/**
+ * Replaces the replicas of a service without a moment in which none serves: some at a time, each
+ * waited for until it is ready. The old one stays declared until its turn, so that a daemon that dies
+ * on the way goes on where it was.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Catalog, Snapshot } from '../catalog/catalog.js'
+import type { Container } from '../catalog/container.js'
+import { defaultUpdate, type UpdateSpec } from '../catalog/service.js'
+import { findService, whyNotReady, whyNotServing } from '../plan/serving.js'
+import type { ProjectPlan } from '../plan/project.js'
+import { Semaphore } from './mutex.js'
+
+export interface RolloutOptions {
+  readonly catalog: Catalog
+  readonly project: string
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+  /** Takes the old one out of the mesh, ends and forgets it. */
+  readonly remove: (container: Container) => Promise<void>
+}
+
+/**
+ * Replicas that `plan` replaces one after the other. The rest go before anything starts: what has a
+ * static address, or shares its sandbox, cannot stand beside its successor.
+ */
+export function rolledReplicas(snapshot: Snapshot, plan: ProjectPlan): ReadonlySet<string> {
+  const rolled = plan.create.flatMap(({ replaces }) => {
+    if (replaces === undefined || replaces.sandboxOf !== undefined) return []
+    if (snapshot.statuses.get(replaces.id)?.state !== 'running') return []
+    const isAlone = replaces.endpoints.every(({ isStatic }) => !isStatic)
+    const hasJoiners = (snapshot.joiners.get(replaces.id)?.size ?? 0) > 0
+    return isAlone && !hasJoiners && !isOnReplaced(replaces, plan) ? [replaces.id] : []
+  })
+  return new Set(rolled)
+}
+
+function isOnReplaced({ endpoints }: Container, { replaceNetworks }: ProjectPlan): boolean {
+  const gone = new Set(replaceNetworks.map(({ old }) => old.id))
+  return endpoints.some(({ networkId }) => gone.has(networkId))
+}
+
+/** One `up` of one project: counts who is being replaced, service by service. */
+export class Rollout {
+  readonly #options: RolloutOptions
+  readonly #turns = new Map<string, Semaphore>()
+  /** Services whose replacement failed: the old replicas that are left stay. */
+  readonly #failed = new Map<string, Error>()
+
+  constructor(options: RolloutOptions) {
+    this.#options = options
+  }
+
+  /** Starts `container` by `start`, in the place of the one it replaces where there is one. */
+  async replace(container: Container, start: () => Promise<void>): Promise<void> {
+    const key = container.service ?? ''
+    if (this.#predecessors(container).length === 0) return start()
+    const update = this.#updateOf(key)
+    const limit = update.parallelism === 0 ? Infinity : update.parallelism
+    const turn = this.#turns.get(key) ?? new Semaphore(limit)
+    this.#turns.set(key, turn)
+    await turn.run(async () => {
+      const failure = this.#failed.get(key)
+      if (failure !== undefined) throw failure
+      try {
+        await this.#swap(container, start, update)
+      } catch (error) {
+        const reason = error instanceof Error ? error : new Error(String(error))
+        this.#failed.set(key, reason)
+        throw reason
+      }
+    })
+  }
+
+  async #swap(container: Container, start: () => Promise<void>, update: UpdateSpec): Promise<void> {
+    const { remove, signal } = this.#options
+    const old = this.#predecessors(container)
+    const isStartFirst = update.order === 'start-first' && !sharesAddress(container, old)
+    if (!isStartFirst) for (const one of old) await remove(one)
+    await start()
+    await this.#waitUntilReady(container)
+    if (isStartFirst) for (const one of old) await remove(one)
+    if (update.delayMs > 0) await delay(update.delayMs, undefined, { signal })
+  }
+
+  #predecessors({ id, project, service, number }: Container): Container[] {
+    const { snapshot } = this.#options.catalog
+    return [...snapshot.containers.values()].filter(
+      one =>
+        one.id !== id &&
+        one.project === project &&
+        one.service === service &&
+        one.number === number,
+    )
+  }
+
+  #updateOf(service: string): UpdateSpec {
+    const { catalog, project } = this.#options
+    return findService(catalog.snapshot, project, service)?.update ?? defaultUpdate
+  }
+
+  async #waitUntilReady({ id, name }: Container): Promise<void> {
+    const { catalog, timeoutMs, signal } = this.#options
+    const why = (snapshot: Snapshot): string | undefined => {
+      const status = snapshot.statuses.get(id)
+      const container = snapshot.containers.get(id)
+      if (container === undefined) return undefined
+      // One that has done its work is as good as ready.
+      if (status?.state === 'exited' && status.exitCode === 0) return undefined
+      return whyNotServing(container, status) ?? whyNotReady(status)
+    }
+    await new Promise<void>((resolve, reject) => {
+      const settle = (error?: Error): void => {
+        unsubscribe()
+        clearTimeout(timer)
+        signal.removeEventListener('abort', onAbort)
+        if (error === undefined) resolve()
+        else reject(error)
+      }
+      const check = (snapshot: Snapshot): void => {
+        if (why(snapshot) === undefined) settle()
+      }
+      const onAbort = (): void =>
+        settle(new Error(`"${name}" was waited for, and another command came`))
+      const unsubscribe = catalog.subscribe(check)
+      const onTimeout = (): void => {
+        const reason = why(catalog.snapshot) ?? 'unknown'
+        settle(
+          new Error(
+            `"${name}" is not ready after ${timeoutMs / 1000} s (${reason}); the replicas that were not replaced yet serve on`,
+          ),
+        )
+      }
+      const timer = setTimeout(onTimeout, timeoutMs)
+      signal.addEventListener('abort', onAbort)
+      if (signal.aborted) onAbort()
+      else check(catalog.snapshot)
+    })
+  }
+}
+
+function sharesAddress({ endpoints }: Container, others: readonly Container[]): boolean {
+  const own = new Set(endpoints.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]))
+  own.delete(undefined)
+  return others.some(one => one.endpoints.some(({ ipv4, ipv6 }) => own.has(ipv4) || own.has(ipv6)))
+}
