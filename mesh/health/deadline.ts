@@ -33,7 +33,6 @@ export function withinTime(
         const reason = `timed out after ${formatDuration(timeoutMs)} ${progress.stage}`.trimEnd()
         end(progress.result ?? { kind: 'failure', reason })
       }, timeoutMs)
-      timer.unref()
       if (outer.aborted) return onCancel()
       outer.addEventListener('abort', onCancel, { once: true })
       attempt(own.signal, progress).then(end, reject)

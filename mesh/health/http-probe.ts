@@ -45,6 +45,7 @@ async function askOnce(
       progress.stage = 'without an answer'
       return await request(spec, target, socket, signal, progress)
     } finally {
+      // After undici let go of it: it takes a connection that ends before for the end of a body.
       connection.destroy()
     }
   } catch (error) {
@@ -91,7 +92,8 @@ async function request(
       // undici connects again after a loss; this probe has had its connection.
       if (isTaken || socket.destroyed) return callback(new Error('connection reset'), null)
       isTaken = true
-      callback(null, socket)
+      // Not at once: undici overlooks a connection that is there before it has asked for it.
+      queueMicrotask(() => callback(null, socket))
     },
   })
   try {

@@ -34,7 +34,7 @@ export function shorten(text: string): string {
 }
 
 function describeOther(code: string, error: unknown): string {
-  if (code.startsWith('HPE_')) return 'not an HTTP server'
+  if (error instanceof Error && error.name === 'HTTPParserError') return 'not an HTTP server'
   if (code === 'UND_ERR_SOCKET') return 'connection closed without an answer'
   return shorten(errorMessage(error))
 }

@@ -30,8 +30,8 @@ export function checkTarget({ address }: ProbeTarget, port: number): void {
 }
 
 /**
- * A connection to the target. Rejects with what the system said, or when the signal ends; the socket is
- * closed then. Afterwards the signal closes it too, so that no path leaves it open.
+ * A connection to the target, which is the caller's to close. Rejects with what the system said, or
+ * when the signal ends; nothing is left open then.
  */
 export function connectTo(target: ProbeTarget, port: number, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
@@ -39,15 +39,16 @@ export function connectTo(target: ProbeTarget, port: number, signal: AbortSignal
     const socket = (target.createSocket ?? hostSockets)(family)
     const onAbort = (): void => {
       socket.destroy()
-      reject(signal.reason instanceof Error ? signal.reason : new Error('cancelled'))
+      reject(new Error('cancelled'))
     }
     // Stays: what goes wrong after the result is known is nobody's business, and must not throw.
     socket.on('error', reject)
-    socket.once('connect', () => resolve(socket))
-    socket.once('close', () => signal.removeEventListener('abort', onAbort))
+    socket.once('connect', () => {
+      signal.removeEventListener('abort', onAbort)
+      resolve(socket)
+    })
     signal.addEventListener('abort', onAbort, { once: true })
     if (signal.aborted) return onAbort()
     socket.connect({ host: target.address, port, family })
-    socket.unref()
   })
 }
