@@ -90,4 +90,6 @@ export interface IngressPlace {
   readonly host: IngressPoint
   /** The namespace that IPVS balances in: its own port on the bridge, not isolated. */
   readonly ipvs: IngressPoint
+  /** The name of the host's end of the link to that namespace. */
+  readonly ipvsLink: string
 }

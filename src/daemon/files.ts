@@ -24,7 +24,8 @@ export function composeFiles(
   const isHost = container.spec.networkMode.kind === 'host'
   const own = container.spec.hostname ?? (isHost ? hostname() : container.id.slice(0, 12))
   const { attached, hasResolver } = planSandbox(snapshot, container)
-  const hasIpv6 = isHost || attached.some(({ network }) => network.hasIpv6)
+  const hasIpv6 =
+    isHost || attached.some(({ network }) => network.hasIpv6 && !network.isIngress)
   const hasOwnResolver = hasResolver && container.spec.networkMode.kind === 'networks'
   const mode = isHost ? 'host' : hasOwnResolver ? 'internal' : 'legacy'
   return {
@@ -47,7 +48,9 @@ function sandboxHosts(
   return {
     hostname: own,
     ...(domainname !== undefined && { domainname }),
-    addresses: attached.flatMap(({ endpoint }) => [endpoint.ipv4, endpoint.ipv6].flatMap(bare)),
+    addresses: attached
+      .filter(({ network }) => !network.isIngress)
+      .flatMap(({ endpoint }) => [endpoint.ipv4, endpoint.ipv6].flatMap(bare)),
     extraHosts: container.spec.extraHosts,
     hostGateways,
     links: legacyLinks(snapshot, container),

@@ -96,7 +96,7 @@ export class Names {
       hostGateways: plan.hostGateways,
       managed: this.#managed,
       hasExternalAccess: plan.hasExternalAccess,
-      isDetached: plan.attached.length === 0,
+      isDetached: plan.attached.every(({ network }) => network.isIngress === true),
       forwarding: outlook.policy,
       ...(outlook.ndots !== undefined && { ndots: outlook.ndots }),
       ...(container.project !== undefined && { group: container.project }),

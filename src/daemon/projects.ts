@@ -456,7 +456,10 @@ function dependencyDepths({ services }: ProjectSpec): Map<string, number> {
 }
 
 function describeStart(snapshot: Snapshot, container: Container): string {
-  const where = container.endpoints.map(({ networkId, ipv4, ipv6 }) => {
+  const own = container.endpoints.filter(
+    ({ networkId }) => snapshot.networks.get(networkId)?.isIngress !== true,
+  )
+  const where = own.map(({ networkId, ipv4, ipv6 }) => {
     const addresses = [ipv4, ipv6].flatMap(cidr => cidr?.split('/')[0] ?? [])
     return `${snapshot.networks.get(networkId)?.name ?? networkId} ${addresses.join(' ')}`
   })

@@ -6,7 +6,7 @@ import type { Container } from '../catalog/container.js'
 import type { Network } from '../catalog/network.js'
 import type { ProjectSpec } from '../catalog/project.js'
 import { givesNames } from '../plan/names.js'
-import { orderedEndpoints } from '../plan/sandbox.js'
+import { orderedEndpoints, type AttachedEndpoint } from '../plan/sandbox.js'
 
 export function viewContainer(snapshot: Snapshot, container: Container): ContainerView {
   const { id, name, project, service, spec, createdAt } = container
@@ -26,7 +26,7 @@ export function viewContainer(snapshot: Snapshot, container: Container): Contain
     createdAt,
     command: spec.argv,
     networkMode: describeMode(snapshot, container),
-    endpoints: orderedEndpoints(snapshot, container).map(({ endpoint, network }) => ({
+    endpoints: ownEndpoints(snapshot, container).map(({ endpoint, network }) => ({
       network: network.name,
       interfaceName: endpoint.interfaceName,
       ...(endpoint.ipv4 !== undefined && { ipv4: endpoint.ipv4 }),
@@ -90,6 +90,11 @@ export function viewProject(snapshot: Snapshot, project: ProjectSpec): ProjectVi
     })),
     networks: project.networks.map(({ spec }) => spec.name),
   }
+}
+
+/** Without the ingress, which is the mesh's and not the container's. */
+function ownEndpoints(snapshot: Snapshot, container: Container): readonly AttachedEndpoint[] {
+  return orderedEndpoints(snapshot, container).filter(({ network }) => !network.isIngress)
 }
 
 function aliasesOf(container: Container, own: readonly string[], network: Network): string[] {

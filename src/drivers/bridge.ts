@@ -61,6 +61,7 @@ interface Veth {
 export class BridgeDriver {
   readonly #instance: string
   readonly #table: string
+  readonly #innerLinks: readonly string[]
   readonly #bridges = new Map<string, Bridge>()
   readonly #veths = new Map<string, Veth>()
   /** Links on their way out, by the id of their network or endpoint. */
@@ -71,8 +72,16 @@ export class BridgeDriver {
   /** How the kernel lists what `#rules` made, to tell when somebody changed it. */
   #listing = ''
 
-  /** `instance` marks what is ours; `table` is our nftables table in the host's namespace. */
-  constructor(options: { readonly instance: string; readonly table: string }) {
+  /**
+   * `instance` marks what is ours; `table` is our nftables table in the host's namespace; what leaves by
+   * `innerLinks` keeps its address.
+   */
+  constructor(options: {
+    readonly instance: string
+    readonly table: string
+    readonly innerLinks?: readonly string[]
+  }) {
+    this.#innerLinks = options.innerLinks ?? []
     this.#instance = options.instance
     this.#table = options.table
     for (const { name, index, alias } of listLinks()) {
@@ -313,9 +322,10 @@ export class BridgeDriver {
       const { isMasqueraded, isOpen } = parseBridgeOptions(network)
       const bridge = this.#bridges.get(network.id)?.name ?? ''
       const subnets = network.subnets.map(({ subnet }) => subnet)
-      return { bridge, subnets, isInternal: network.isInternal, isOpen, isMasqueraded }
+      const { isInternal, isIngress = false } = network
+      return { bridge, subnets, isInternal, isOpen, isMasqueraded, isIngress }
     })
-    const rules = composeHostRules(this.#table, ruled)
+    const rules = composeHostRules(this.#table, ruled, this.#innerLinks)
     const isWanted = ruled.length > 0
     if (rules === this.#rules && this.#isIntact(isWanted)) return
     if (isWanted || this.#hasTable()) runNft(rules)
@@ -365,7 +375,10 @@ function reconcileInside(endpoint: Endpoint, network: Network): void {
 
 /** One default route a family, through our chosen gateway. Routes that are not default stay. */
 function reconcileDefaultRoutes(sandbox: SandboxLinks): void {
-  const links = sandbox.endpoints.map(({ endpoint }) => getLink(endpoint.interfaceName)?.index)
+  // What leaves by the ingress is the mesh's to say.
+  const links = sandbox.endpoints
+    .filter(({ network }) => !network.isIngress)
+    .map(({ endpoint }) => getLink(endpoint.interfaceName)?.index)
   const defaults = listRoutes().filter(
     // Others, such as a VPN's, are the container's own.
     ({ destination, index }) => destination === undefined && links.includes(index),
@@ -396,8 +409,8 @@ function defaultRouteOf(
   return gateway !== undefined && link ? { gateway, index: link.index } : undefined
 }
 
-/** Locally administered, and the same after a re-creation. */
-function bridgeMac({ id }: Network): string {
+/** Of a network's bridge: locally administered, and the same after a re-creation. */
+export function bridgeMac({ id }: Pick<Network, 'id'>): string {
   return ['02', ...(id.match(/../g) ?? []).slice(0, 5)].join(':')
 }
 

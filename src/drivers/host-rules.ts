@@ -2,7 +2,8 @@
  * The host's nftables rules for all bridge networks: one table of ours, composed whole. Pure.
  *
  * Forwarding: within one network free, between two of ours never, in and out of internal ones never,
- * into a masqueraded one only replies and what was translated on purpose (a published port).
+ * into a masqueraded one only replies and what was translated on purpose, into the ingress only what
+ * was translated and out of it only replies.
  * Leaving: the containers' addresses become the host's.
  */
 
@@ -14,15 +15,27 @@ export interface RuledNetwork {
   /** Its containers may talk to each other. */
   readonly isOpen: boolean
   readonly isMasqueraded: boolean
+  /** Replicas with published ports meet connections from outside here. */
+  readonly isIngress: boolean
 }
 
-/** One transaction that replaces the table, or removes it where there is nothing to rule. */
-export function composeHostRules(table: string, networks: readonly RuledNetwork[]): string {
+/**
+ * One transaction that replaces the table, or removes it where there is nothing to rule. `inner` are links
+ * of ours that lead to no world outside: what leaves by them keeps its address.
+ */
+export function composeHostRules(
+  table: string,
+  networks: readonly RuledNetwork[],
+  inner: readonly string[] = [],
+): string {
   const clear = `table inet ${table} { }\ndelete table inet ${table}\n`
   if (networks.length === 0) return clear
   const bridges = networks.map(({ bridge }) => quote(bridge))
   const open = networks.filter(({ isOpen }) => isOpen).map(one => quote(one.bridge))
-  const internal = networks.filter(({ isInternal }) => isInternal).map(one => quote(one.bridge))
+  const internal = networks
+    .filter(({ isInternal, isIngress }) => isInternal && !isIngress)
+    .map(one => quote(one.bridge))
+  const ingress = networks.filter(({ isIngress }) => isIngress).map(one => quote(one.bridge))
   const leaving = networks
     .filter(({ isInternal, isMasqueraded }) => !isInternal && isMasqueraded)
     .flatMap(({ subnets }) => subnets)
@@ -34,6 +47,8 @@ export function composeHostRules(table: string, networks: readonly RuledNetwork[
   const v6 = leaving.filter(subnet => subnet.includes(':'))
   return `${clear}table inet ${table} {
   set bridges { type ifname; ${elements(bridges)} }
+  set inner { type ifname; ${elements([...bridges, ...inner.map(quote)])} }
+  set ingress { type ifname; ${elements(ingress)} }
   set internal { type ifname; ${elements(internal)} }
   set hidden { type ifname; ${elements(hidden)} }
   set same_bridge { type ifname . ifname; ${elements(open.map(name => `${name} . ${name}`))} }
@@ -44,6 +59,10 @@ export function composeHostRules(table: string, networks: readonly RuledNetwork[
     iifname . oifname @same_bridge accept
     iifname @internal drop
     oifname @internal drop
+    oifname @ingress ct status dnat accept
+    oifname @ingress drop
+    iifname @ingress ct state established,related accept
+    iifname @ingress drop
     iifname @bridges oifname @bridges drop
     oifname @hidden ct state established,related accept
     oifname @hidden ct status dnat accept
@@ -51,8 +70,8 @@ export function composeHostRules(table: string, networks: readonly RuledNetwork[
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
-    oifname != @bridges ip saddr @leaving4 masquerade
-    oifname != @bridges ip6 saddr @leaving6 masquerade
+    oifname != @inner ip saddr @leaving4 masquerade
+    oifname != @inner ip6 saddr @leaving6 masquerade
   }
 }
 `

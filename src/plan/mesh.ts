@@ -172,6 +172,7 @@ export function allocationOf(snapshot: Snapshot, container: Container): Allocati
 export function planIngressPlace(
   network: Network,
   bridge: { readonly name: string; readonly mac: string },
+  ipvsLink: string,
 ): IngressPlace {
   const subnets = { 4: subnetOf(network, 4), 6: subnetOf(network, 6) }
   const ipv4 = subnets[4]?.gateway
@@ -180,6 +181,7 @@ export function planIngressPlace(
   const ipvs6 = subnets[6]?.auxAddresses[ipvsAddressName]
   return {
     bridge: bridge.name,
+    ipvsLink,
     ...(subnets[4] && { subnet4: subnets[4].subnet }),
     ...(subnets[6] && { subnet6: subnets[6].subnet }),
     host: { id: 1, mac: bridge.mac, ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) },

@@ -52,7 +52,9 @@ export function planSandbox(snapshot: Snapshot, container: Container): SandboxPl
       ...(gateway6 ? [gatewayOf(gateway6.network, 6)] : []),
     ].filter(address => address !== undefined),
     hasExternalAccess: gateway4 !== undefined || gateway6 !== undefined,
-    hasResolver: attached.length === 0 || attached.some(({ network }) => givesNames(network)),
+    hasResolver:
+      attached.every(({ network }) => network.isIngress) ||
+      attached.some(({ network }) => givesNames(network)),
   }
 }
 
