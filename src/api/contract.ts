@@ -49,7 +49,7 @@ export interface ContainerView {
   /** Why it is not ready. */
   readonly unreadyReason?: string
   /** Takes no new connections, by command. */
-  readonly isDraining: boolean
+  readonly isDraining?: true
   readonly exitCode?: number
   readonly failure?: string
   readonly pid?: number
