@@ -18,6 +18,8 @@ export interface Collection {
   readonly isInterval?: boolean
   /** Counts what its elements matched. */
   readonly hasCounters?: boolean
+  /** What packets look up first: a large change of it is one transaction, after what it leads to. */
+  readonly isEntry?: boolean
   /** The most elements it may have. */
   readonly size: number
 }
@@ -27,8 +29,8 @@ export interface TableProgram {
   readonly collections: readonly Collection[]
   /** The chains that are always there. */
   readonly chains: string
-  /** The rules of a chain that elements lead to, by its name. */
-  composeChain(name: string): string
+  /** The rules of a chain that elements lead to; undefined for a name that is none of those. */
+  composeChain(name: string): string | undefined
 }
 
 /**
@@ -60,7 +62,7 @@ export function composeSkeleton(program: TableProgram): string {
 
 /** Makes a chain on demand. */
 export function composeChainOnDemand(program: TableProgram, name: string): string {
-  return `table inet ${program.name} {\n  chain ${name} {\n${program.composeChain(name)}  }\n}\n`
+  return `table inet ${program.name} {\n  chain ${name} {\n${program.composeChain(name) ?? ''}  }\n}\n`
 }
 
 /** Removes the table, whether it is there or not. */
@@ -74,12 +76,12 @@ export function composeElements(
   program: TableProgram,
   elements: readonly Element[],
 ): string {
-  const byCollection = Map.groupBy(elements, one => one.collection)
   return program.collections
-    .flatMap(({ name, data }) => {
-      const of = byCollection.get(name)
-      if (of === undefined) return []
-      const texts = of.map(one => (command === 'add' ? composeElement(one, data) : one.key))
+    .map(({ name, data }) => {
+      const texts = elements
+        .filter(one => one.collection === name)
+        .map(one => (command === 'add' ? composeElement(one, data) : one.key))
+      if (texts.length === 0) return ''
       return `${command} element inet ${program.name} ${name} { ${texts.join(', ')} }\n`
     })
     .join('')

@@ -2,12 +2,14 @@
  * What nftables holds, as the kernel's own bytes (nfnetlink; include/uapi/linux/netfilter/nf_tables.h).
  * Reads only. libnftables tells the same as text, 20 times slower where there are 100,000 elements.
  */
+import { attribute, parseAttributes, visitAttributes } from './attribute.js'
 import { KernelError } from './error.js'
-import { attribute, dumpNetlink, NETLINK_NETFILTER, parseAttributes } from './netlink.js'
+import { dumpNetlink, NETLINK_NETFILTER } from './netlink.js'
 
 const NFNL_SUBSYS_NFTABLES = 10 << 8
 const NFPROTO_INET = 1
-const GET = { chain: 4, rule: 7, set: 10, element: 13 } as const
+const GET = { table: 1, chain: 4, rule: 7, set: 10, element: 13 } as const
+const TABLE = { NAME: 1, FLAGS: 2 } as const
 const CHAIN = { TABLE: 1, NAME: 3, HOOK: 4, POLICY: 5, TYPE: 7, FLAGS: 10 } as const
 const RULE = { TABLE: 1, CHAIN: 2, EXPRESSIONS: 4 } as const
 const SET = {
@@ -31,6 +33,8 @@ const SET_IDENTITY = [
 
 /** Chains with their rules and sets without their elements, each as text to compare. */
 export interface TableShape {
+  /** Its flags; undefined where there is no such table. */
+  readonly flags: number | undefined
   readonly chains: ReadonlyMap<string, string>
   /** Maps too. */
   readonly sets: ReadonlyMap<string, string>
@@ -69,7 +73,9 @@ export function dumpShape(table: string): TableShape {
     const rule = attributes.get(RULE.EXPRESSIONS)?.toString('latin1') ?? ''
     chains.set(chain, `${chains.get(chain) ?? ''}\n${rule}`)
   }
-  return { chains, sets }
+  const tables = dump(GET.table, table, TABLE.NAME, 'list the tables')
+  const own = tables.find(attributes => text(attributes.get(TABLE.NAME)) === table)
+  return { flags: own && (own.get(TABLE.FLAGS)?.readUInt32BE(0) ?? 0), chains, sets }
 }
 
 /** The elements of a set or map of an inet table; none where there is no such set. */
@@ -78,7 +84,10 @@ export function dumpElements(table: string, set: string): readonly RawElement[] 
   const elements: RawElement[] = []
   for (const attributes of dumpWith(GET.element, names, `list the elements of ${set} in ${table}`)) {
     const list = attributes.get(LIST.ELEMENTS)
-    if (list !== undefined) eachAttribute(list, one => elements.push(parseElement(one)))
+    if (list === undefined) continue
+    visitAttributes(list, 0, list.length, (_, start, end) =>
+      elements.push(parseElement(list.subarray(start, end))),
+    )
   }
   return elements
 }
@@ -137,16 +146,6 @@ function counterOf(expression: Buffer | undefined): bigint | undefined {
 
 function firstOf(list: Buffer | undefined): Buffer | undefined {
   return list && parseAttributes(list).get(1)
-}
-
-/** Elements of a list share one attribute type, which a map by type cannot hold. */
-function eachAttribute(bytes: Buffer, body: (one: Buffer) => void): void {
-  for (let at = 0; at + 4 <= bytes.length; ) {
-    const length = bytes.readUInt16LE(at)
-    if (length < 4 || at + length > bytes.length) return
-    body(bytes.subarray(at + 4, at + length))
-    at += (length + 3) & ~3
-  }
 }
 
 function identity(attributes: ReadonlyMap<number, Buffer>, wanted: readonly number[]): string {

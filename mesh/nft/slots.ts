@@ -19,8 +19,8 @@ export interface Candidate {
 const EXACT_SLOTS = 128
 /** Primes, as every step of a permutation must visit all slots. */
 const SIZES = [251, 2039, 16_381, 65_521] as const
-/** Slots for each destination, so that shares of equal weights differ by a few percent. */
-const SLOTS_EACH = 2
+/** Slots for each destination, the fewest where shares are rounded. */
+const SLOTS_EACH = 4
 
 /** The destination's index in `candidates`, by slot. Empty where there are none. */
 export function assignSlots(draw: Draw, candidates: readonly Candidate[]): readonly number[] {
