@@ -127,7 +127,7 @@ export function observe(program: TableProgram): Contents {
   const contents = new Contents()
   for (const collection of program.collections) {
     const raw = dumpElements(program.name, collection.name)
-    contents.take([], parseElements(collection, raw))
+    contents.hold(parseElements(collection, raw))
   }
   return contents
 }

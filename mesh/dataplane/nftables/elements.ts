@@ -1,5 +1,6 @@
 /** What one service puts into the node's table. Pure. */
 
+import { isIPv4 } from 'node:net'
 import { formatAddress, parseAddress, type Family } from '../../../src/base/ip.js'
 import { serviceMark } from '../../marks.js'
 import { drawChain } from '../../nft/draw.js'
@@ -37,6 +38,8 @@ export function weightOf(scheduler: Scheduler, weight: number): number {
 
 /** The text of an address as the kernel's listing has it. */
 export function addressKey(address: string): { readonly family: Family; readonly key: string } {
+  // Dotted text has one spelling; there are many of them.
+  if (isIPv4(address)) return { family: 4, key: address }
   const parsed = parseAddress(address)
   return { family: parsed.family, key: formatAddress(parsed) }
 }

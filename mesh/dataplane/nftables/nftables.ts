@@ -128,8 +128,7 @@ export class NftablesDataplane implements Dataplane {
     const gone = [...this.#gone.values(), ...left].filter(one => !back.includes(one))
     const contents = new Contents()
     for (const elements of [...after.map(one => one.elements), ...gone.map(countersOf)]) {
-      contents.plan([], elements)
-      contents.take([], elements)
+      contents.hold(elements)
     }
     const settings = this.#at(() => this.#writeSettings())
     const differences = await this.#run(this.#table.reconcile(contents))
