@@ -1,5 +1,5 @@
 /** The kernel's connection tracking, of the namespace of the calling moment (ctnetlink). */
-import { composeQuery, composeRemoval, parseFlow } from './ctnetlink.js'
+import { composeQueries, composeRemoval, parseFlow } from './ctnetlink.js'
 import { compileFilter, type Flow, type FlowFilter } from './flow.js'
 import { NETLINK_NETFILTER, readNetlink, sendNetlinkEach, type NetlinkRequest } from './netlink.js'
 import { readSysctl } from './sysctl.js'
@@ -60,8 +60,9 @@ export function conntrackUsage(): ConntrackUsage | undefined {
 }
 
 function read<T>(filter: FlowFilter, keep: (payload: Buffer) => T | undefined): readonly T[] {
-  const query = request(TYPE.GET, composeQuery(filter), 'list tracked flows')
-  return readNetlink(query, ({ payload }) => keep(payload))
+  return composeQueries(filter).flatMap(query =>
+    readNetlink(request(TYPE.GET, query, 'list tracked flows'), ({ payload }) => keep(payload)),
+  )
 }
 
 function request(type: number, payload: Buffer, attempt: string): NetlinkRequest {
