@@ -97,6 +97,10 @@ export class MeshControl {
     this.#options.sandboxes.close(containerId)
   }
 
+  restoreSandbox(containerId: string): void {
+    this.#options.sandboxes.restore(containerId)
+  }
+
   /** Compares everything with the kernel and mends what differs. Rejects with the first failure. */
   async reconcileAll(): Promise<void> {
     await this.#turn
