@@ -57,6 +57,11 @@ export interface VirtualService {
   readonly ports: readonly PublishedPort[]
   readonly scheduler: Scheduler
   readonly affinity: Affinity
+  /**
+   * Destinations are told the client's address by a header before its bytes (PROXY protocol, version
+   * 2). Only the userspace dataplane writes one; the others keep the address itself.
+   */
+  readonly proxyProtocol?: 'v2'
   readonly destinations: readonly Destination[]
 }
 
