@@ -14,7 +14,7 @@ import {
   world,
 } from '../../fixtures/upstream.js'
 import { A, TXT, ask, extendedErrors, policyOf } from './asking.js'
-import { ManualClock } from './manual-clock.js'
+import { ManualClock } from '../../fixtures/manual-clock.js'
 import type { Test } from 'tap'
 import type { Query } from '../../../resolver/message.js'
 import type { ForwardPolicy } from '../../../resolver/forward/policy.js'
