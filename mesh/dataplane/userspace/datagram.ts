@@ -38,9 +38,17 @@ export function receiveFrom(block: Block, fd: number): number {
 
 /** The way of the datagram that was just received. */
 export function readWay({ bytes }: Block, family: Family): string {
-  const name = family === 4 ? bytes.latin1Slice(NAME + 2, NAME + 8) : bytes.latin1Slice(NAME + 2, NAME + 28)
+  const name =
+    family === 4
+      ? bytes.toString('latin1', NAME + 2, NAME + 8)
+      : bytes.toString('latin1', NAME + 2, NAME + 28)
   const info = CONTROL + HEAD
-  return name + (family === 4 ? bytes.latin1Slice(info + 4, info + 8) : bytes.latin1Slice(info, info + 16))
+  return (
+    name +
+    (family === 4
+      ? bytes.toString('latin1', info + 4, info + 8)
+      : bytes.toString('latin1', info, info + 16))
+  )
 }
 
 /** As `readWay`, to be kept. */
@@ -67,7 +75,7 @@ export function keepWay(block: Block, family: Family, key: string): ReplyWay {
     key,
     name: Buffer.from(bytes.subarray(NAME, NAME + nameBytes)),
     control,
-    local: family === 4 ? control.latin1Slice(20, 24) : control.latin1Slice(16, 32),
+    local: family === 4 ? control.toString('latin1', 20, 24) : control.toString('latin1', 16, 32),
   }
 }
 

@@ -153,7 +153,6 @@ export class Reactor {
       if (count < EVENT_COUNT) return
     }
   }
-
 }
 
 function warn(error: unknown): void {

@@ -1,11 +1,13 @@
 /** Where a new connection of one service and one family goes. */
 
-import { addressBytes, parseAddress } from '../../../src/base/ip.js'
+import { addressBytes, addressOfBytes, formatAddress, parseAddress } from '../../../src/base/ip.js'
+import { Ejections } from '../../health/passive.js'
 import { AffinityTable } from './schedule/affinity.js'
 import { createScheduler } from './schedule/scheduler.js'
 import type { Clock } from '../../../src/base/clock.js'
 import type { Family } from '../../../src/base/ip.js'
 import type { Destination, VirtualService } from '../../state.js'
+import type { Hop } from '../dataplane.js'
 import type { Account, Ledger } from './ledger.js'
 import type { Candidate, Choose } from './schedule/scheduler.js'
 import type { Client } from './socket.js'
@@ -31,29 +33,19 @@ export interface Route {
   succeeded(target: Target): void
 }
 
-/** Remembers failed connects; whom it ejects is passed over while there are others. */
-export interface Ejector {
-  noteFailure(id: string, now: number): boolean
-  noteSuccess(id: string): void
-  /** Undefined where `id` is not ejected. */
-  ejectedUntil(id: string, now: number): number | undefined
-  retain(ids: ReadonlySet<string>): void
-}
-
 interface Listed extends Target, Candidate {}
 
 export interface RouteContext {
   readonly clock: Clock
   readonly ledger: Ledger
-  /** For one service and family. Absent: nobody is ejected. */
-  readonly createEjector?: (() => Ejector) | undefined
 }
 
 /** The choice of a service: scheduler, affinity and ejection together. */
 export class ServiceRoute implements Route {
   readonly #family: Family
   readonly #context: RouteContext
-  readonly #ejector: Ejector | undefined
+  /** Whom connects fail to is passed over for a while. */
+  readonly #ejections = new Ejections()
   #targets = new Map<string, Listed>()
   #choose: Choose<Listed> = () => undefined
   #affinity: AffinityTable | undefined
@@ -62,12 +54,6 @@ export class ServiceRoute implements Route {
   constructor(family: Family, context: RouteContext) {
     this.#family = family
     this.#context = context
-    this.#ejector = context.createEjector?.()
-  }
-
-  /** True where a client of this family is served. */
-  get isServed(): boolean {
-    return this.#targets.size > 0
   }
 
   /** Who stays keeps its clients. */
@@ -77,7 +63,7 @@ export class ServiceRoute implements Route {
       return target === undefined ? [] : [target]
     })
     this.#targets = new Map(listed.map(target => [target.id, target]))
-    this.#ejector?.retain(new Set(this.#targets.keys()))
+    this.#ejections.retain(new Set(this.#targets.keys()))
     this.#choose = createScheduler(service.scheduler, listed)
     const { affinity } = service
     const seconds = affinity.kind === 'client-ip' ? affinity.timeoutSeconds : 0
@@ -95,7 +81,7 @@ export class ServiceRoute implements Route {
     // Where all that are left are ejected, one of them is better than none.
     const target =
       this.#choose(client.key, listed => isTried(listed) || this.#isEjected(listed)) ??
-      (this.#ejector === undefined ? undefined : this.#choose(client.key, isTried))
+      this.#choose(client.key, isTried)
     if (target !== undefined) {
       this.#affinity?.remember(client.key, target.id, this.#context.clock.now())
     }
@@ -104,15 +90,34 @@ export class ServiceRoute implements Route {
 
   isListed({ id, address, port }: Target): boolean {
     const listed = this.#targets.get(id)
-    return listed?.port === port && Buffer.compare(listed.address, address) === 0
+    if (listed === undefined) return false
+    return listed.port === port && Buffer.compare(listed.address, address) === 0
   }
 
   failed(target: Target): void {
-    this.#ejector?.noteFailure(target.id, this.#context.clock.now())
+    this.#ejections.noteFailure(target.id, this.#context.clock.now())
   }
 
   succeeded(target: Target): void {
-    this.#ejector?.noteSuccess(target.id)
+    this.#ejections.noteSuccess(target.id)
+  }
+
+  /** Every destination of this family and how it stands, for people. */
+  describe(): Hop[] {
+    const now = this.#context.clock.now()
+    return [...this.#targets.values()].map(({ id, address, port, weight, account }) => {
+      const text = formatAddress(addressOfBytes(address))
+      const until = this.#ejections.ejectedUntil(id, now)
+      const ejected =
+        until === undefined
+          ? ''
+          : `; passed over for ${Math.ceil((until - now) / 1000)} s more, as connects failed`
+      const place = port === undefined ? `${text}, port as published` : `${text}, port ${port}`
+      return {
+        where: `destination ${id}`,
+        what: `${place}, weight ${weight}, ${account.active} connections${ejected}`,
+      }
+    })
   }
 
   #keptFor({ key }: Client): Listed | undefined {
@@ -126,7 +131,7 @@ export class ServiceRoute implements Route {
   }
 
   #isEjected({ id }: Listed): boolean {
-    return this.#ejector?.ejectedUntil(id, this.#context.clock.now()) !== undefined
+    return this.#ejections.ejectedUntil(id, this.#context.clock.now()) !== undefined
   }
 
   #targetOf(service: VirtualService, destination: Destination): Listed | undefined {

@@ -21,6 +21,7 @@ const SOL_IPV6 = 41
 const SO_REUSEADDR = 2
 const SO_ERROR = 4
 const SO_LINGER = 13
+const SO_ACCEPTCONN = 30
 const TCP_NODELAY = 1
 const IP_PKTINFO = 8
 const IPV6_V6ONLY = 26
@@ -106,9 +107,9 @@ export function writeName({ bytes }: Block, address: Uint8Array, port: number): 
 export function readClient({ bytes }: Block): Client {
   const port = bytes.readUInt16BE(NAME + 2)
   if (bytes.readUInt16LE(NAME) === AF_INET) {
-    return { family: 4, key: bytes.latin1Slice(NAME + 4, NAME + 8), port }
+    return { family: 4, key: bytes.toString('latin1', NAME + 4, NAME + 8), port }
   }
-  return { family: 6, key: bytes.latin1Slice(NAME + 8, NAME + 24), port }
+  return { family: 6, key: bytes.toString('latin1', NAME + 8, NAME + 24), port }
 }
 
 /** The address in a client's key, as text. */
@@ -188,6 +189,23 @@ export function takeDatagrams(block: Block, fd: number): void {
   block.bytes.fill(0, NAME, NAME + 16)
   block.bytes.writeUInt16LE(AF_UNSPEC, NAME)
   calls.connect(fd, block.address + NAME, 16)
+}
+
+/** True where `fd` is a socket of `port`, and listens as said; undefined: that is no matter. */
+export function isBoundAs(
+  block: Block,
+  fd: number,
+  port: number,
+  isListening: boolean | undefined,
+): boolean {
+  const { bytes, address } = block
+  bytes.fill(0, NAME, NAME + NAME_BYTES)
+  if (fd < 0 || readLocal(block, fd).port !== port) return false
+  if (isListening === undefined) return true
+  bytes.writeUInt32LE(4, LENGTH)
+  bytes.writeInt32LE(0, VALUE)
+  calls.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, address + VALUE, address + LENGTH)
+  return (bytes.readInt32LE(VALUE) !== 0) === isListening
 }
 
 /** Every datagram comes with the address that it was sent to. */

@@ -24,6 +24,8 @@ export interface TcpContext {
   readonly reactor: Reactor
   readonly clock: Clock
   readonly sockets: SocketDoor
+  /** Those that live, those of closed ports included. */
+  readonly connections: Set<TcpConnection>
   /** Default CONNECT_TIMEOUT_MS. */
   readonly connectTimeoutMs?: number | undefined
 }
@@ -34,7 +36,6 @@ export interface Accepted {
   /** That the client came to. */
   readonly port: number
   readonly route: Route
-  readonly onClose: (connection: TcpConnection) => void
 }
 
 export class TcpConnection {
@@ -56,6 +57,7 @@ export class TcpConnection {
 
   /** Begins. A client whom nobody takes is reset. */
   start(): void {
+    this.#context.connections.add(this)
     setNoDelay(this.#context.reactor.block, this.#client.fd)
     try {
       this.#client.watch({ onEvents: events => this.#onClient(events) })
@@ -183,6 +185,6 @@ export class TcpConnection {
     this.#client.close(how)
     this.#upstream?.close(how)
     this.#count(undefined)
-    this.#accepted.onClose(this)
+    this.#context.connections.delete(this)
   }
 }

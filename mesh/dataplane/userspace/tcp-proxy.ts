@@ -5,7 +5,7 @@
 
 import { ENFILE, EMFILE, errno } from './libc.js'
 import { EPOLLIN } from './reactor.js'
-import { accept, readClient, startListening, stopListening } from './socket.js'
+import { accept, isBoundAs, readClient, startListening, stopListening } from './socket.js'
 import { TcpConnection } from './tcp-connection.js'
 import type { Timer } from '../../../src/base/clock.js'
 import type { Route } from './route.js'
@@ -24,8 +24,7 @@ const PAUSE_MS = 50
 export class TcpProxy {
   readonly endpoint: Endpoint
   readonly #context: TcpContext
-  readonly #route: Route
-  readonly #connections = new Set<TcpConnection>()
+  #route: Route
   #fd: number
   #isTaking = false
   #pause: Timer | undefined
@@ -61,6 +60,20 @@ export class TcpProxy {
     this.#isTaking = isTaking
   }
 
+  /** For connections from now on. */
+  setRoute(route: Route): void {
+    this.#route = route
+  }
+
+  /** What the kernel has: false where somebody closed the socket or it does not do as it was told. */
+  get isAsTold(): boolean {
+    return isBoundAs(this.#context.reactor.block, this.#fd, this.endpoint.port, this.#isTaking)
+  }
+
+  get isTaking(): boolean {
+    return this.#isTaking
+  }
+
   /** Gives the port back. Living connections go on. */
   close(): void {
     if (this.#fd < 0) return
@@ -69,25 +82,14 @@ export class TcpProxy {
     this.#fd = -1
   }
 
-  /** Resets the living connections. */
-  reset(): void {
-    for (const connection of [...this.#connections]) connection.reset()
-  }
-
   readonly #acceptAll = (): void => {
     const { reactor } = this.#context
     for (let i = 0; i < ACCEPTS_A_TURN && this.#fd >= 0; i++) {
       const fd = accept(reactor.block, this.#fd)
       if (fd < 0) return this.#onRefusedAccept(errno())
-      const connection = new TcpConnection(this.#context, {
-        fd,
-        client: readClient(reactor.block),
-        port: this.endpoint.port,
-        route: this.#route,
-        onClose: closed => this.#connections.delete(closed),
-      })
-      this.#connections.add(connection)
-      connection.start()
+      const client = readClient(reactor.block)
+      const accepted = { fd, client, port: this.endpoint.port, route: this.#route }
+      new TcpConnection(this.#context, accepted).start()
     }
   }
 

@@ -6,7 +6,7 @@
 import { keepWay, readWay, receiveFrom } from './datagram.js'
 import { composeProxyHeader } from './proxy-protocol.js'
 import { EPOLLIN } from './reactor.js'
-import { refuseDatagrams, setPacketInfo, takeDatagrams } from './socket.js'
+import { isBoundAs, refuseDatagrams, setPacketInfo, takeDatagrams } from './socket.js'
 import { UdpFlow } from './udp-flow.js'
 import type { Clock, Timer } from '../../../src/base/clock.js'
 import type { ReplyWay } from './datagram.js'
@@ -38,7 +38,7 @@ export interface UdpContext {
 export class UdpProxy {
   readonly endpoint: Endpoint
   readonly #context: UdpContext
-  readonly #route: Route
+  #route: Route
   readonly #flows = new Map<string, UdpFlow>()
   /** Oldest first. */
   readonly #unreplied = new Set<UdpFlow>()
@@ -72,9 +72,19 @@ export class UdpProxy {
     this.#isTaking = isTaking
   }
 
-  /** Ends the flows whose destination went: their next datagram goes to another one. */
-  dropStale(): void {
-    for (const flow of this.#flows.values()) if (!this.#route.isListed(flow.target)) this.#drop(flow)
+  /** For flows from now on; those whose destination is not in `route` end, and choose anew with the next datagram. */
+  setRoute(route: Route): void {
+    this.#route = route
+    for (const flow of this.#flows.values()) if (!route.isListed(flow.target)) this.#drop(flow)
+  }
+
+  /** What the kernel has: false where somebody closed the socket. */
+  get isAsTold(): boolean {
+    return isBoundAs(this.#context.reactor.block, this.#fd, this.endpoint.port, undefined)
+  }
+
+  get isTaking(): boolean {
+    return this.#isTaking
   }
 
   /** New clients are refused; the port is given back with the last flow, as answers go out of it. */
@@ -95,7 +105,8 @@ export class UdpProxy {
       const length = receiveFrom(reactor.block, this.#fd)
       if (length < 0) return
       const key = readWay(reactor.block, this.endpoint.family)
-      const flow = this.#flows.get(key) ?? this.#open(keepWay(reactor.block, this.endpoint.family, key))
+      const flow =
+        this.#flows.get(key) ?? this.#open(keepWay(reactor.block, this.endpoint.family, key))
       flow?.send(length)
     }
   }

@@ -5,7 +5,7 @@ import { maglev } from './maglev.js'
 import { roundRobin } from './round-robin.js'
 import { sourceHash } from './source-hash.js'
 import { weightedRoundRobin } from './weighted-round-robin.js'
-import type { Scheduler } from '../../state.js'
+import type { Scheduler } from '../../../state.js'
 
 /** A destination as schedulers see it. */
 export interface Candidate {

@@ -16,7 +16,10 @@ export function sourceHash<C extends Candidate>(candidates: readonly C[]): Choos
       const share = (hashText(client, seed) + 1) / 0x1_0000_0001
       // The logarithm makes shares of the clients proportional to the weights.
       const score = candidate.weight / -Math.log(share)
-      if (score > bestScore || (score === bestScore && best !== undefined && candidate.id < best.id)) {
+      if (
+        score > bestScore ||
+        (score === bestScore && best !== undefined && candidate.id < best.id)
+      ) {
         best = candidate
         bestScore = score
       }
