@@ -40,7 +40,6 @@ export class MeshControl {
   /** The commit under way. One that waited takes what is wanted by then. */
   #turn: Promise<void> = Promise.resolve()
   #problem: string | undefined
-  readonly #onTampered = new Set<() => void>()
   #isClosed = false
 
   constructor(options: MeshControlOptions) {
@@ -60,10 +59,6 @@ export class MeshControl {
   /** The virtual services as they are wanted now. */
   get services(): MeshState {
     return this.#services
-  }
-
-  onTampered(body: () => void): void {
-    this.#onTampered.add(body)
   }
 
   /** Everything, at a daemon's start. Resolves when the kernel has it. */
@@ -115,11 +110,11 @@ export class MeshControl {
   }
 
   async stats(): Promise<readonly DestinationStats[]> {
-    return this.#mesh === undefined ? [] : this.#mesh.stats()
+    return (await this.#mesh?.stats()) ?? []
   }
 
   async trace(key: string): Promise<readonly Hop[]> {
-    return this.#mesh === undefined ? [] : this.#mesh.trace(key)
+    return (await this.#mesh?.trace(key)) ?? []
   }
 
   /** Lets go; the kernel goes on balancing. */
@@ -173,22 +168,28 @@ export class MeshControl {
       this.#place = undefined
       return
     }
-    this.#mesh ??= await this.#open()
-    await this.#mesh?.update(services)
+    if (this.#mesh === undefined) this.#mesh = await this.#open(services)
+    else await this.#mesh.update(services)
   }
 
-  async #open(): Promise<Mesh | undefined> {
-    const { preparePlace, openDataplane } = this.#options
+  /** Adopts what an earlier daemon left in the kernel. */
+  async #open(services: MeshState): Promise<Mesh | undefined> {
+    const { preparePlace, openDataplane, logger } = this.#options
     const place = preparePlace()
     if (place === undefined) return undefined
-    const dataplane = await openDataplane(place)
-    dataplane.onTampered(() => this.#tellTampered())
     this.#place = place
-    return new Mesh(dataplane)
-  }
-
-  #tellTampered(): void {
-    for (const body of this.#onTampered) body()
+    return Mesh.open({
+      dataplane: await openDataplane(place),
+      services: services.values(),
+      onError: error => {
+        this.#problem = `Published ports could not be mended: ${errorMessage(error)}`
+        logger.error({}, this.#problem)
+      },
+      onMended: differences => {
+        this.#problem = undefined
+        logger.warn({}, `Somebody changed ${differences} of our rules for published ports; they are back`)
+      },
+    })
   }
 }
 
