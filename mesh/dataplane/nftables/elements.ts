@@ -5,8 +5,9 @@ import { formatAddress, parseAddress, type Family } from '../../../src/base/ip.j
 import { serviceMark } from '../../marks.js'
 import { drawChain } from '../../nft/draw.js'
 import type { Element } from '../../nft/program.js'
-import { assignSlots, type Draw } from '../../nft/slots.js'
-import type { Affinity, Destination, PublishedPort, Scheduler, VirtualService } from '../../state.js'
+import { drawOf, weightOf } from '../../nft/scheduler.js'
+import { assignSlots } from '../../nft/slots.js'
+import type { Destination, PublishedPort, VirtualService } from '../../state.js'
 
 /** In the order of ports, slots, and what belongs to destinations. */
 export function composeServiceElements(service: VirtualService): readonly Element[] {
@@ -23,17 +24,6 @@ export function composeServiceElements(service: VirtualService): readonly Elemen
 export function composeCounters(address: string): readonly Element[] {
   const { family, key } = addressKey(address)
   return ['in', 'out'].map(way => ({ collection: `${way}${family}`, key, data: '' }))
-}
-
-/** How a scheduler and an affinity draw. `rr`, `wrr`, and what has none of its own: at random. */
-export function drawOf(scheduler: Scheduler, affinity: Affinity): Draw {
-  const isByClient = affinity.kind === 'client-ip' || scheduler === 'sh' || scheduler === 'mh'
-  return isByClient ? 'hash' : 'random'
-}
-
-/** `rr` takes no notice of weights. */
-export function weightOf(scheduler: Scheduler, weight: number): number {
-  return scheduler === 'rr' ? 1 : weight
 }
 
 /** The text of an address as the kernel's listing has it. */

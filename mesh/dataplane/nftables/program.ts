@@ -111,7 +111,10 @@ ${rules.map(rule => `    ${rule}\n`).join('')}  }
 `
 }
 
-/** Counts by destination, and keeps replicas from the host's loopback, which the bridge may route to. */
+/**
+ * Counts by destination. Lets in from the ingress network what answers and nothing else: neither to the
+ * host's loopback, which the bridge may route to, nor by a way round an internal network.
+ */
 function composeAccount({ bridge }: IngressPlace): string {
   return `  chain raw {
     type filter hook prerouting priority raw; policy accept;
@@ -119,6 +122,10 @@ function composeAccount({ bridge }: IngressPlace): string {
     ip daddr 127.0.0.0/8 drop
     ip saddr @out4
     ip6 saddr @out6
+  }
+  chain guard {
+    type filter hook prerouting priority mangle; policy accept;
+    iifname "${bridge}" ct state new drop
   }
   chain account {
     type filter hook postrouting priority 300; policy accept;
