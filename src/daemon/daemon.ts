@@ -136,7 +136,8 @@ async function compose(
       if (network === undefined) return undefined
       effects.reconcile([network.id])
       const name = driver.bridgeOf(network.id)
-      return name && planIngressPlace(network, { name, mac: bridgeMac(network) }, ipvsLink)
+      if (name === undefined) return undefined
+      return planIngressPlace(network, { name, mac: bridgeMac(network) }, ipvsLink)
     },
     logger,
   })
