@@ -130,10 +130,7 @@ export function formatServices(services: readonly ServiceView[]): string {
       affinity === 'none' ? scheduler : `${scheduler}, ${affinity}`,
     ]
   })
-  return formatTable(
-    ['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'PORTS', 'READY', 'SCHEDULER'],
-    rows,
-  )
+  return formatTable(['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'PORTS', 'READY', 'SCHEDULER'], rows)
 }
 
 /** `127.0.0.1:8080->80/tcp`. */

@@ -8,7 +8,12 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { Mesh, type Dataplane, type DestinationStats, type Hop } from '../../mesh/index.js'
-import { emptyState, type IngressPlace, type MeshState, type VirtualService } from '../../mesh/state.js'
+import {
+  emptyState,
+  type IngressPlace,
+  type MeshState,
+  type VirtualService,
+} from '../../mesh/state.js'
 import { errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
 import type { Snapshot } from '../catalog/catalog.js'
@@ -18,10 +23,8 @@ import type { Netns } from '../kernel/netns.js'
 import { planVirtualServices } from '../plan/mesh.js'
 import { serviceKeyOf } from '../plan/serving.js'
 import type { SandboxMeshes } from './sandbox-meshes.js'
-import type { State } from './state.js'
 
 export interface MeshControlOptions {
-  readonly state: State
   readonly sandboxes: SandboxMeshes
   /** Opens the dataplane where replicas are met; called when the first port is published. */
   readonly openDataplane: (place: IngressPlace) => Promise<Dataplane>
@@ -169,7 +172,7 @@ export class MeshControl {
       return
     }
     if (this.#mesh === undefined) this.#mesh = await this.#open(services)
-    else await this.#mesh.update(services)
+    else await this.#mesh.update(services.values())
   }
 
   /** Adopts what an earlier daemon left in the kernel. */
@@ -187,7 +190,10 @@ export class MeshControl {
       },
       onMended: differences => {
         this.#problem = undefined
-        logger.warn({}, `Somebody changed ${differences} of our rules for published ports; they are back`)
+        logger.warn(
+          {},
+          `Somebody changed ${differences} of our rules for published ports; they are back`,
+        )
       },
     })
   }
@@ -214,4 +220,3 @@ function touchedServices(snapshot: Snapshot, delta: Delta, previous: Snapshot): 
     return snapshot.allocations.has(key) || previous.allocations.has(key)
   }
 }
-
