@@ -40,12 +40,14 @@ export function removeFlows(
   isMeant: (flow: Flow) => boolean = () => true,
 ): number {
   const matches = compileFilter(filter)
-  const removals = read(filter, payload => {
+  const found = read(filter, payload => {
     const flow = parseFlow(payload)
-    if (flow === undefined || !matches(flow) || !isMeant(flow)) return undefined
-    const removal = composeRemoval(payload)
-    return removal && request(TYPE.DELETE, removal, 'remove a tracked flow')
+    const removal = flow && matches(flow) ? composeRemoval(payload) : undefined
+    return flow && removal && { flow, removal }
   })
+  const removals = found
+    .filter(({ flow }) => isMeant(flow))
+    .map(({ removal }) => request(TYPE.DELETE, removal, 'remove a tracked flow'))
   const refusals = sendNetlinkEach(removals)
   for (const error of refusals.values()) if (error.code !== 'ENOENT') throw error
   return removals.length - refusals.size
