@@ -52,7 +52,12 @@ export function addServiceCommands(program: Command): void {
         printLine(`\nDataplane: ${dataplane.reason}`)
       }),
     )
-  addUpdate(program.command('service').description('change how a service is balanced'))
+  addUpdate(
+    program
+      .command('service')
+      .description('change how a service is balanced')
+      .addHelpText('after', example('portolan service update web --scheduler sh')),
+  )
 }
 
 function addUpdate(service: Command): void {
