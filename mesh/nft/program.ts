@@ -98,7 +98,8 @@ function composeCollection(collection: Collection): string {
   const fields = data === undefined || data === 'verdict' ? key : [...key, data]
   const word = fields.includes('number') ? 'like' : 'type'
   const keyText = key.map(field => TYPES[field][word]).join(' . ')
-  const dataText = data === undefined ? '' : data === 'verdict' ? ' : verdict' : ` : ${TYPES[data][word]}`
+  const dataText =
+    data === undefined ? '' : data === 'verdict' ? ' : verdict' : ` : ${TYPES[data][word]}`
   return [
     `${data === undefined ? 'set' : 'map'} ${name} {`,
     `${word === 'like' ? 'typeof' : 'type'} ${keyText}${dataText};`,

@@ -60,7 +60,8 @@ function splitChange(program: TableProgram, change: ElementChange): Split {
   const idOf = ({ collection, key }: Element): string => `${collection} ${key}`
   const gone = new Set(deletions.map(idOf))
   const come = new Set(deletions.length === 0 ? [] : additions.map(idOf))
-  const isEarly = (one: Element): boolean => !entries.has(one.collection) && (gone.size === 0 || !gone.has(idOf(one)))
+  const isEarly = (one: Element): boolean =>
+    !entries.has(one.collection) && (gone.size === 0 || !gone.has(idOf(one)))
   const isLate = (one: Element): boolean => !entries.has(one.collection) && !come.has(idOf(one))
   return {
     early: inBatches(additions.filter(isEarly)),

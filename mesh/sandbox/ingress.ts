@@ -7,7 +7,12 @@
  */
 
 import { getLink } from '../../src/kernel/rtnetlink.js'
-import { reconcileRoutes, removeRoute, replaceRoute, listTableRoutes } from '../../src/kernel/routing.js'
+import {
+  reconcileRoutes,
+  removeRoute,
+  replaceRoute,
+  listTableRoutes,
+} from '../../src/kernel/routing.js'
 import { listRules, reconcileRules, type Rule } from '../../src/kernel/rules.js'
 import { readSysctl, writeSysctl } from '../../src/kernel/sysctl.js'
 import { MeshError } from '../error.js'
@@ -37,6 +42,7 @@ export interface OwnSubnet {
 
 export interface SandboxIngress {
   readonly interfaceName: string
+  /** The host's first. */
   readonly points: readonly IngressPoint[]
   /** The addresses of `interfaceName`. */
   readonly ingress: {
@@ -94,7 +100,8 @@ function writeSettings(interfaceName: string): number {
     ['net.ipv4.tcp_fwmark_accept', '1'],
   ]
   // A kernel without IPv6 lacks its keys.
-  return settings.filter(([key, value]) => readSysctl(key) !== undefined && writeSysctl(key, value)).length
+  return settings.filter(([key, value]) => readSysctl(key) !== undefined && writeSysctl(key, value))
+    .length
 }
 
 /** A routing table for each point, found by the mark of its connections. */
@@ -104,19 +111,21 @@ function reconcilePaths({ points }: SandboxIngress, index: number): number {
     ...(point.ipv6 === undefined ? [] : [[6, point.ipv6] as const]),
   ]
   const rules = points.flatMap(point =>
-    families(point).map(
-      ([family]): Rule => ({
-        family,
-        priority: PRIORITY,
-        table: TABLES + point.id,
-        mark: { value: pointMark(point.id) },
-        protocol: PROTOCOL,
-      }),
-    ),
+    families(point).map(([family]): Rule => ({
+      family,
+      priority: PRIORITY,
+      table: TABLES + point.id,
+      mark: { value: pointMark(point.id) },
+      protocol: PROTOCOL,
+    })),
   )
   const isOurs = ({ protocol }: Rule): boolean => protocol === PROTOCOL
   const kept = new Set(rules.map(({ table }) => table))
-  const stale = new Set(listRules().filter(isOurs).map(({ table }) => table))
+  const stale = new Set(
+    listRules()
+      .filter(isOurs)
+      .map(({ table }) => table),
+  )
   let changes = 0
   for (const point of points) {
     const routes = families(point).map(

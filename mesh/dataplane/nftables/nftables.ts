@@ -64,7 +64,11 @@ export class NftablesDataplane implements Dataplane {
     return this.#inTurn(async () => {
       for (const service of servicesOf(desired, changed)) this.check(service)
       if (!this.#table.isKnown) await this.#reconcile(desired)
-      else await this.#change(desired, changed ?? new Set([...this.#written.keys(), ...desired.keys()]))
+      else
+        await this.#change(
+          desired,
+          changed ?? new Set([...this.#written.keys(), ...desired.keys()]),
+        )
     })
   }
 
@@ -89,9 +93,7 @@ export class NftablesDataplane implements Dataplane {
   }
 
   trace(service: VirtualService): Promise<readonly Hop[]> {
-    return this.#inTurn(() =>
-      Promise.resolve(this.#at(() => describeWay(this.#program, service))),
-    )
+    return this.#inTurn(() => Promise.resolve(this.#at(() => describeWay(this.#program, service))))
   }
 
   async close(): Promise<void> {

@@ -14,7 +14,9 @@ export function settleUdp(
   const next = new Map(after.map(service => [service.key, service]))
   const previous = new Map(before.map(service => [service.key, service]))
   forgetPaths(before.filter(isUdp).flatMap(service => lostPaths(service, next.get(service.key))))
-  const opened = after.filter(isUdp).flatMap(service => openedPorts(previous.get(service.key), service))
+  const opened = after
+    .filter(isUdp)
+    .flatMap(service => openedPorts(previous.get(service.key), service))
   if (opened.length === 0) return
   const local = new Set(listAddresses().map(({ address }) => address))
   forgetUntranslated(
