@@ -17,7 +17,7 @@ import {
 } from './program.js'
 import { composeReplacement, composeTransactions } from './transaction.js'
 
-/** Each step is one transaction; the result is how many differences there were. */
+/** Each step is one transaction or one listing; the result is how many differences there were. */
 export type Steps = Generator<void, number, void>
 
 export class NftTable {
@@ -86,7 +86,7 @@ export class NftTable {
 
   *#mend(wanted: Contents, needed: ReadonlySet<string>, found: readonly string[]): Steps {
     const program = this.#program
-    const change = compareContents(observe(program), wanted)
+    const change = compareContents(yield* observe(program), wanted)
     this.#chains = new Set(found)
     const missing = this.#missing(needed)
     const stale = [...this.#chains].filter(name => !needed.has(name))
@@ -127,12 +127,12 @@ export function runSteps(steps: Steps): number {
   }
 }
 
-/** What the kernel holds of a table's sets and maps. */
-export function observe(program: TableProgram): Contents {
+/** What the kernel holds of a table's sets and maps, one after another. */
+function* observe(program: TableProgram): Generator<void, Contents, void> {
   const contents = new Contents()
-  for (const collection of program.collections) {
-    const raw = dumpElements(program.name, collection.name)
-    contents.hold(parseElements(collection, raw))
+  for (const [index, collection] of program.collections.entries()) {
+    if (index > 0) yield
+    contents.hold(parseElements(collection, dumpElements(program.name, collection.name)))
   }
   return contents
 }
