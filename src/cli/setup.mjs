@@ -25,6 +25,7 @@ const debianForTests = [
   { path: '/usr/sbin/nft', package: 'nftables' },
   { path: '/usr/sbin/iptables', package: 'iptables' },
   { path: '/bin/ip', package: 'iproute2' },
+  { path: '/usr/sbin/conntrack', package: 'conntrack' },
   { path: '/bin/ping', package: 'iputils-ping' },
   { path: '/usr/bin/gcc', package: 'gcc' },
   { path: '/usr/include/stdio.h', package: 'libc6-dev' },
