@@ -26,7 +26,10 @@ const projectRoot = join(testRoot, '../..')
 /** For one file; the longest takes half a minute. */
 const timeoutMs = 300_000
 /** Folders of tests that use the machine's namespaces and clocks. */
-const laboratory = ['daemon', 'drivers', 'fuzz', 'kernel', 'runtime', 'scenario', 'store']
+const laboratory = [
+  ...['daemon', 'drivers', 'fuzz', 'kernel', 'runtime', 'scenario', 'store'],
+  ...['mesh/dataplane', 'mesh/nft', 'mesh/sandbox'],
+]
 
 function listTests(): string[] {
   return readdirSync(testRoot, { recursive: true, encoding: 'utf8' })
@@ -118,7 +121,8 @@ if (chosen.length === 0) {
   process.exit(1)
 }
 if (filters.length === 0) lint()
-const isLaboratory = (path: string): boolean => laboratory.includes(path.split('/')[0] ?? '')
+const isLaboratory = (path: string): boolean =>
+  laboratory.some(folder => path.startsWith(`${folder}/`))
 const outcomes = [
   ...(await runAll(
     chosen.filter(path => !isLaboratory(path)),

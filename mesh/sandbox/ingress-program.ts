@@ -36,6 +36,10 @@ export function ingressProgram(interfaceName: string): TableProgram {
   }
 }
 
+/**
+ * The input chain is empty on purpose: two connections of one client port to two published ports of one
+ * target become one there, and connection tracking gives the second another port in this hook.
+ */
 function composeChains(interfaceName: string): string {
   const [mask, bits] = [formatMark(POINT_MASK), formatMark(POINT_BITS)]
   const translate = ([4, 6] as const).flatMap(family => {
@@ -59,8 +63,7 @@ function composeChains(interfaceName: string): string {
     type nat hook prerouting priority dstnat; policy accept;
     ct mark and ${mask} != ${bits} return
 ${translate.map(rule => `    ${rule}\n`).join('')}  }
-  chain settle {
-    comment "where two published ports of one target meet, connection tracking tells them apart here"
+  chain input {
     type nat hook input priority 100; policy accept;
   }
   chain mark_output {

@@ -45,6 +45,7 @@ export interface OwnSubnet {
 
 export interface SandboxIngress {
   readonly interfaceName: string
+  /** The host's first. */
   readonly points: readonly IngressPoint[]
   /** The addresses of `interfaceName`. */
   readonly ingress: {

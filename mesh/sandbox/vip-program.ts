@@ -48,6 +48,11 @@ export function composeVipElements(vip: SandboxVip): readonly Element[] {
   return [...composeFamily(vip, 4), ...composeFamily(vip, 6)]
 }
 
+/** The virtual addresses of a service in canonical text. */
+export function vipsOf({ vip4, vip6 }: SandboxVip): string[] {
+  return [vip4, vip6].flatMap(address => (address === undefined ? [] : [canonical(address)]))
+}
+
 /** The addresses of a service's destinations in canonical text. */
 export function addressesOf(vip: SandboxVip | undefined): string[] {
   return (vip?.destinations ?? []).flatMap(({ ipv4, ipv6 }) =>

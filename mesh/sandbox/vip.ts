@@ -12,7 +12,7 @@ import { Contents } from '../nft/contents.js'
 import { composeRemoval, type Element } from '../nft/program.js'
 import { NftTable, runSteps } from '../nft/table.js'
 import type { Affinity, Scheduler } from '../state.js'
-import { addressesOf, composeVipElements, VIP_TABLE, vipProgram } from './vip-program.js'
+import { addressesOf, composeVipElements, VIP_TABLE, vipProgram, vipsOf } from './vip-program.js'
 
 export interface VipDestination {
   readonly ipv4?: string
@@ -88,7 +88,7 @@ function settleUdp(
 ): void {
   const paths = gone.flatMap(({ vip }): UdpPath[] => {
     const kept = new Set(addressesOf(after.get(vip.key)?.vip))
-    const own = new Set([vip.vip4, vip.vip6])
+    const own = new Set(vipsOf(vip))
     return addressesOf(vip)
       .filter(address => !kept.has(address))
       .map(address => ({ address, isOfService: original => own.has(original.destination) }))
@@ -98,6 +98,6 @@ function settleUdp(
     ({ vip }) =>
       vip.destinations.length > 0 && (before.get(vip.key)?.vip.destinations ?? []).length === 0,
   )
-  const addresses = new Set(opened.flatMap(({ vip }) => [vip.vip4, vip.vip6]))
+  const addresses = new Set(opened.flatMap(({ vip }) => vipsOf(vip)))
   if (opened.length > 0) forgetUntranslated(({ destination }) => addresses.has(destination))
 }

@@ -21,6 +21,7 @@ const SOL_IPV6 = 41
 const SO_REUSEADDR = 2
 const SO_ERROR = 4
 const SO_LINGER = 13
+const SO_REUSEPORT = 15
 const SO_ACCEPTCONN = 30
 const TCP_NODELAY = 1
 const IP_PKTINFO = 8
@@ -47,10 +48,10 @@ export interface Client {
 /** Makes sockets, in the network namespace and with the rights that they need. */
 export interface SocketDoor {
   /**
-   * A non-blocking socket bound to `endpoint`, not listening yet; a listening one will do too. The
-   * caller owns it. Throws KernelError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ...
+   * A non-blocking socket bound to `endpoint`, not listening yet; a listening one will do too.
+   * `isShared`: with SO_REUSEPORT, as the port is ours on another address too. The caller owns it. Throws KernelError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ...
    */
-  bind(protocol: 'tcp' | 'udp', endpoint: Endpoint): number
+  bind(protocol: 'tcp' | 'udp', endpoint: Endpoint, isShared: boolean): number
   /** A non-blocking socket towards destinations. The caller owns it. Throws KernelError. */
   create(protocol: 'tcp' | 'udp', family: Family): number
 }
@@ -59,11 +60,12 @@ export interface SocketDoor {
 export function processSockets(block: Block): SocketDoor {
   return {
     create: createSocket,
-    bind: (protocol, endpoint) => {
+    bind: (protocol, endpoint, isShared) => {
       const fd = createSocket(protocol, endpoint.family)
       // What waits out its minute of TIME_WAIT does not hold the port.
       if (protocol === 'tcp') setOption(block, fd, SOL_SOCKET, SO_REUSEADDR, 1)
       if (endpoint.family === 6) setOption(block, fd, SOL_IPV6, IPV6_V6ONLY, 1)
+      if (isShared) sharePort(block, fd)
       const length = writeName(block, addressOf(endpoint), endpoint.port)
       if (calls.bind(fd, block.address + NAME, length) === 0) return fd
       const code = errnoName(errno())
@@ -206,6 +208,11 @@ export function isBoundAs(
   bytes.writeInt32LE(0, VALUE)
   calls.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, address + VALUE, address + LENGTH)
   return (bytes.readInt32LE(VALUE) !== 0) === isListening
+}
+
+/** Sockets of this user may have the same port on another address, or on all: they must say so too. */
+export function sharePort(block: Block, fd: number): void {
+  setOption(block, fd, SOL_SOCKET, SO_REUSEPORT, 1)
 }
 
 /** Every datagram comes with the address that it was sent to. */

@@ -6,7 +6,7 @@
 import { keepWay, readWay, receiveFrom } from './datagram.js'
 import { composeProxyHeader } from './proxy-protocol.js'
 import { EPOLLIN } from './reactor.js'
-import { isBoundAs, refuseDatagrams, setPacketInfo, takeDatagrams } from './socket.js'
+import { isBoundAs, refuseDatagrams, setPacketInfo, sharePort, takeDatagrams } from './socket.js'
 import { UdpFlow } from './udp-flow.js'
 import type { Clock, Timer } from '../../../src/base/clock.js'
 import type { ReplyWay } from './datagram.js'
@@ -48,11 +48,11 @@ export class UdpProxy {
   #sweep: Timer | undefined
 
   /** Binds; takes nothing yet. Throws KernelError `EADDRINUSE`, `EACCES`, ... */
-  constructor(context: UdpContext, endpoint: Endpoint, route: Route) {
+  constructor(context: UdpContext, endpoint: Endpoint, route: Route, isShared = false) {
     this.endpoint = endpoint
     this.#context = context
     this.#route = route
-    this.#fd = context.sockets.bind('udp', endpoint)
+    this.#fd = context.sockets.bind('udp', endpoint, isShared)
     const { block } = context.reactor
     setPacketInfo(block, this.#fd, endpoint.family)
     refuseDatagrams(block, this.#fd, endpoint)
@@ -81,6 +81,11 @@ export class UdpProxy {
   /** What the kernel has: false where somebody closed the socket. */
   get isAsTold(): boolean {
     return isBoundAs(this.#context.reactor.block, this.#fd, this.endpoint.port, undefined)
+  }
+
+  /** From now on the port may be ours on another address too. */
+  share(): void {
+    if (this.#fd >= 0) sharePort(this.#context.reactor.block, this.#fd)
   }
 
   get isTaking(): boolean {
