@@ -4,6 +4,7 @@
  */
 import { closeSync } from 'node:fs'
 import koffi from 'koffi'
+import { parseAttributes } from './attribute.js'
 import { KernelError } from './error.js'
 import { check, errnoName, libc } from './libc.js'
 
@@ -30,7 +31,10 @@ const SOL_SOCKET = 1
 const SO_RCVBUFFORCE = 33
 /** A dump that changes under the reader is read again, so often. */
 const DUMP_TRIES = 5
+/** So many that a refusal of each fits the kernel's default receive buffer of 208 KiB at once. */
+const BATCH = 64
 export const NETLINK_ROUTE = 0
+export const NETLINK_SOCK_DIAG = 4
 export const NETLINK_NETFILTER = 12
 /** What a request asks: `attempt` completes "Cannot ..." in its error. */
 export interface NetlinkRequest {
@@ -65,7 +69,7 @@ export const netlinkWrites = { count: 0 }
 /** Sends one request and waits for its acknowledgement. Throws KernelError with the errno as code. */
 export function sendNetlink(request: NetlinkRequest): void {
   netlinkWrites.count++
-  exchange({ ...request, flags: request.flags | NLM_F.ACK })
+  exchange({ ...request, flags: request.flags | NLM_F.ACK }, copy)
 }
 
 /**
@@ -85,22 +89,57 @@ export async function sendNetlinkAside(
     const message = composeMessage({ ...request, flags: request.flags | NLM_F.ACK }, own)
     const sent = await libc.sendAside(fd, message, message.length, 0)
     if (sent < 0) throw new KernelError('EIO', `Cannot ${request.attempt}: netlink took no request`)
-    collect(fd, own, request.attempt)
+    collect(fd, own, request.attempt, copy)
   } finally {
     closeSync(fd)
   }
 }
 
+/**
+ * Sends many requests of one protocol through one socket, each on its own: one that is refused stops
+ * none of the others. Returns what was refused, by the place of its request.
+ */
+export function sendNetlinkEach(
+  requests: readonly NetlinkRequest[],
+): ReadonlyMap<number, KernelError> {
+  const refusals = new Map<number, KernelError>()
+  const [first] = requests
+  if (first === undefined) return refusals
+  netlinkWrites.count += requests.length
+  const fd = openSocket(first.protocol, SOCK_RAW_CLOEXEC)
+  try {
+    for (let at = 0; at < requests.length; at += BATCH) {
+      const batch = requests.slice(at, at + BATCH)
+      for (const [place, error] of exchangeBatch(fd, batch)) refusals.set(at + place, error)
+    }
+  } finally {
+    closeSync(fd)
+  }
+  return refusals
+}
+
 /** Sends one request and returns its reply. Throws KernelError with the errno as code. */
 export function getNetlink(request: NetlinkRequest): readonly NetlinkMessage[] {
-  return exchange({ ...request, flags: request.flags | NLM_F.ACK }).messages
+  return exchange({ ...request, flags: request.flags | NLM_F.ACK }, copy).kept
 }
 
 /** Reads a whole table. Throws KernelError with the errno as code. */
 export function dumpNetlink(request: Omit<NetlinkRequest, 'flags'>): readonly NetlinkMessage[] {
+  return readNetlink(request, copy)
+}
+
+/**
+ * Reads a whole table through `read`, keeping what it makes of each entry; undefined is left out. For
+ * tables of many thousand entries: the payload is the kernel's datagram itself and means something
+ * during the call only. Throws KernelError with the errno as code.
+ */
+export function readNetlink<T>(
+  request: Omit<NetlinkRequest, 'flags'>,
+  read: (message: NetlinkMessage) => T | undefined,
+): readonly T[] {
   for (let tries = 1; ; tries++) {
-    const { messages, isInterrupted } = exchange({ ...request, flags: NLM_F.DUMP })
-    if (!isInterrupted || tries === DUMP_TRIES) return messages
+    const { kept, isInterrupted } = exchange({ ...request, flags: NLM_F.DUMP }, read)
+    if (!isInterrupted || tries === DUMP_TRIES) return kept
   }
 }
 
@@ -142,7 +181,7 @@ function drain(fd: number): NetlinkNews {
     const length = receive(fd)
     if (length === undefined) break
     if (length < 0) overrun = true
-    else for (const { type, payload } of split(length)) messages.push({ type, payload })
+    else for (const message of split(length)) messages.push(copy(message))
   }
   return { messages, overrun }
 }
@@ -161,26 +200,66 @@ function receive(fd: number): number | undefined {
   return errnoName(koffi.errno()) === 'ENOBUFS' ? -1 : undefined
 }
 
-interface Reply {
-  readonly messages: readonly NetlinkMessage[]
+interface Reply<T> {
+  readonly kept: readonly T[]
   readonly isInterrupted: boolean
 }
 
-function exchange(request: NetlinkRequest): Reply {
+type Read<T> = (message: NetlinkMessage) => T | undefined
+
+/** The buffer is reused by the next request. */
+function copy({ type, payload }: NetlinkMessage): NetlinkMessage {
+  return { type, payload: Buffer.from(payload) }
+}
+
+function exchange<T>(request: NetlinkRequest, read: Read<T>): Reply<T> {
   const fd = openSocket(request.protocol, SOCK_RAW_CLOEXEC)
   try {
     const own = (sequence = (sequence + 1) >>> 0)
     const message = composeMessage(request, own)
     check(libc.send(fd, message, message.length, 0), request.attempt)
-    return collect(fd, own, request.attempt)
+    return collect(fd, own, request.attempt, read)
   } finally {
     closeSync(fd)
   }
 }
 
-function collect(fd: number, own: number, attempt: string): Reply {
-  const messages: NetlinkMessage[] = []
-  let isInterrupted = false
+function exchangeBatch(
+  fd: number,
+  requests: readonly NetlinkRequest[],
+): readonly (readonly [number, KernelError])[] {
+  const places = new Map<number, number>()
+  const messages = requests.map((request, place) => {
+    sequence = (sequence + 1) >>> 0
+    places.set(sequence, place)
+    // The kernel takes them in turn and tells of refusals unasked: one word at the end will do.
+    const flags = request.flags | (place === requests.length - 1 ? NLM_F.ACK : 0)
+    const message = composeMessage({ ...request, flags }, sequence)
+    return Buffer.concat([message, Buffer.alloc(-message.length & 3)])
+  })
+  const last = requests[requests.length - 1]
+  if (last === undefined) return []
+  const bytes = Buffer.concat(messages)
+  check(libc.send(fd, bytes, bytes.length, 0), last.attempt)
+  const refusals: (readonly [number, KernelError])[] = []
+  for (;;) {
+    let isOver = false
+    for (const message of split(receiveReply(fd, last.attempt))) {
+      const place = places.get(message.sequence)
+      if (place === undefined || message.type !== NLMSG_ERROR) continue
+      isOver ||= place === requests.length - 1
+      const errno = -message.payload.readInt32LE(0)
+      const attempt = requests[place]?.attempt ?? last.attempt
+      if (errno !== 0) {
+        refusals.push([place, refusal(errno, message.payload, message.flags, attempt)])
+      }
+    }
+    if (isOver) return refusals
+  }
+}
+
+/** The bytes of the next datagram of the kernel; those of others are passed over. */
+function receiveReply(fd: number, attempt: string): number {
   for (;;) {
     const sender = Buffer.alloc(12)
     const length = check(
@@ -191,17 +270,25 @@ function collect(fd: number, own: number, attempt: string): Reply {
       throw new KernelError('EMSGSIZE', `Cannot ${attempt}: a reply of ${length} bytes is too long`)
     }
     // Any process may send to our port; only the kernel has port 0.
-    if (sender.readUInt32LE(4) !== 0) continue
-    for (const { type, flags, sequence: number, payload } of split(length)) {
+    if (sender.readUInt32LE(4) === 0) return length
+  }
+}
+
+function collect<T>(fd: number, own: number, attempt: string, read: Read<T>): Reply<T> {
+  const kept: T[] = []
+  let isInterrupted = false
+  for (;;) {
+    for (const { type, flags, sequence: number, payload } of split(receiveReply(fd, attempt))) {
       if (number !== own) continue
       isInterrupted ||= (flags & NLM_F_DUMP_INTR) !== 0
-      if (type === NLMSG_DONE) return { messages, isInterrupted }
+      if (type === NLMSG_DONE) return { kept, isInterrupted }
       if (type !== NLMSG_ERROR) {
-        messages.push({ type, payload })
+        const made = read({ type, payload })
+        if (made !== undefined) kept.push(made)
         continue
       }
       const errno = -payload.readInt32LE(0)
-      if (errno === 0) return { messages, isInterrupted }
+      if (errno === 0) return { kept, isInterrupted }
       throw refusal(errno, payload, flags, attempt)
     }
   }
@@ -216,8 +303,7 @@ function* split(length: number): Generator<NetlinkMessage & { flags: number; seq
       type: receiveBuffer.readUInt16LE(at + 4),
       flags: receiveBuffer.readUInt16LE(at + 6),
       sequence: receiveBuffer.readUInt32LE(at + 8),
-      // A copy: the buffer is reused by the next request.
-      payload: Buffer.from(receiveBuffer.subarray(at + HEADER_BYTES, at + size)),
+      payload: receiveBuffer.subarray(at + HEADER_BYTES, at + size),
     }
     at += (size + 3) & ~3
   }
@@ -253,41 +339,4 @@ function openSocket(protocol: number, type: number): number {
   const one = Buffer.from([1, 0, 0, 0])
   libc.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, one, 4)
   return fd
-}
-
-/** One attribute: length, type, data, padding (netlink(7)). */
-export function attribute(type: number, data: string | number | Uint8Array): Buffer {
-  const bytes = attributeBytes(data)
-  const buffer = Buffer.alloc((4 + bytes.length + 3) & ~3)
-  buffer.writeUInt16LE(4 + bytes.length, 0)
-  buffer.writeUInt16LE(type, 2)
-  buffer.set(bytes, 4)
-  return buffer
-}
-
-/** An attribute that holds attributes. */
-export function nested(type: number, ...attributes: readonly Buffer[]): Buffer {
-  return attribute(type | 0x8000, Buffer.concat(attributes))
-}
-
-/** Attributes by type; the last of a kind wins. Cut ones are left out. */
-export function parseAttributes(bytes: Buffer): ReadonlyMap<number, Buffer> {
-  const attributes = new Map<number, Buffer>()
-  let at = 0
-  while (at + 4 <= bytes.length) {
-    const length = bytes.readUInt16LE(at)
-    if (length < 4 || at + length > bytes.length) break
-    attributes.set(bytes.readUInt16LE(at + 2) & 0x3fff, bytes.subarray(at + 4, at + length))
-    at += (length + 3) & ~3
-  }
-  return attributes
-}
-
-/** Text gets its NUL; numbers are 32 bits. */
-function attributeBytes(data: string | number | Uint8Array): Uint8Array {
-  if (typeof data === 'string') return Buffer.from(`${data}\0`)
-  if (typeof data !== 'number') return data
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32LE(data >>> 0)
-  return bytes
 }

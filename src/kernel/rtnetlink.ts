@@ -4,15 +4,13 @@
  */
 
 import { addressBytes, addressOfBytes, formatAddress, parseAddress } from '../base/ip.js'
+import { attribute, nested, parseAttributes } from './attribute.js'
 import { KernelError } from './error.js'
 import {
-  attribute,
   dumpNetlink,
   getNetlink,
-  nested,
   NETLINK_ROUTE,
   NLM_F,
-  parseAttributes,
   sendNetlink,
   sendNetlinkAside,
   type NetlinkMessage,

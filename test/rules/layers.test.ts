@@ -131,7 +131,9 @@ t.test('describeBreach() tells a forbidden edge from an allowed one', async t =>
     ['src/cli/daemon.ts', `import { run } from '../daemon/daemon.js'`, /must not load a daemon/],
     ['src/daemon/daemon.ts', `import { main } from '../cli/main.js'`, /composes the rest/],
     ['src/daemon/daemon.ts', `import { Resolver } from '../../resolver/index.js'`, undefined],
-    ['mesh/mesh.ts', `import { ipvs } from './node-ipvs/index.js'`, undefined],
+    ['mesh/mesh.ts', `import { Ipvs } from 'node-ipvs'`, undefined],
+    ['resolver/zone.ts', `import { Ipvs } from 'node-ipvs'`, /resolver must not/],
+    ['src/drivers/bridge.ts', `import { u8 } from 'node-ipvs/wire'`, /src\/drivers must not/],
     [
       'mesh/node-ipvs/index.ts',
       `import { log } from '../../src/base/log.js'`,

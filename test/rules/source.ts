@@ -43,7 +43,7 @@ export function listFiles(root: string, folder: string): readonly string[] {
   return entries
     .filter(entry => entry.isFile())
     .map(entry => relative(root, join(entry.parentPath, entry.name)).split('\\').join('/'))
-    .filter(path => !path.includes('/node_modules/'))
+    .filter(path => !/\/(node_modules|dist)\//.test(path))
     .sort()
 }
 
@@ -115,8 +115,17 @@ function isDefaultExport(node: ts.Node): boolean {
   return modifiers.some(one => one.kind === ts.SyntaxKind.DefaultKeyword)
 }
 
+/** Packages of this repository, which are imported by their names. */
+const WORKSPACES: Readonly<Record<string, string>> = {
+  'node-ipvs': 'mesh/node-ipvs/index.ts',
+  'node-ipvs/wire': 'mesh/node-ipvs/wire/index.ts',
+}
+
 function resolve(path: string, specifier: string, kind: ImportKind): Import {
-  if (!specifier.startsWith('.')) return { specifier, kind }
+  if (!specifier.startsWith('.')) {
+    const workspace = WORKSPACES[specifier]
+    return workspace === undefined ? { specifier, kind } : { specifier, kind, target: workspace }
+  }
   const target = posix.join(posix.dirname(path), specifier).replace(/\.js$/, '.ts')
   return { specifier, kind, target }
 }
