@@ -18,6 +18,7 @@ import {
   type FlowTuple,
   type TcpFlowState,
 } from './flow.js'
+import { familyNumber, familyOf } from './family.js'
 import { attribute, nested, visitAttributes } from './attribute.js'
 
 const CTA = {
@@ -45,8 +46,6 @@ const CTA_FILTER = { ORIG_FLAGS: 1, REPLY_FLAGS: 2 } as const
 const FILTER_FLAG = { IP_SRC: 1, IP_DST: 2, PROTO_NUM: 8, SRC_PORT: 16, DST_PORT: 32 } as const
 /** include/uapi/linux/netfilter/nf_conntrack_common.h: IPS_*. */
 const IPS = { SEEN_REPLY: 2, ASSURED: 4, SRC_NAT: 16, DST_NAT: 32, OFFLOAD: 1 << 14 } as const
-const AF_INET = 2
-const AF_INET6 = 10
 const REMEMBERED_ADDRESSES = 4096
 const v6Texts = new Map<string, string>()
 /** struct nfgenmsg. */
@@ -54,7 +53,7 @@ const HEADER_BYTES = 4
 const IPPROTO = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const
 /** The flow of one ctnetlink message, or undefined where it is cut or of another family. */
 export function parseFlow(message: Buffer): Flow | undefined {
-  const family = familyOf(message)
+  const family = message.length < HEADER_BYTES ? undefined : familyOf(message[0])
   if (family === undefined) return undefined
   let original: Tuple | undefined
   let reply: Tuple | undefined
@@ -128,7 +127,7 @@ export function composeQuery(filter: FlowFilter): Buffer {
  * one is missing, as the kernel takes a removal without a tuple for "all".
  */
 export function composeRemoval(message: Buffer): Buffer | undefined {
-  const family = familyOf(message)
+  const family = message.length < HEADER_BYTES ? undefined : familyOf(message[0])
   if (family === undefined) return undefined
   const identity = new Map<number, Buffer>()
   visitAttributes(message, HEADER_BYTES, message.length, (type, start, end) => {
@@ -267,15 +266,8 @@ function filterFamily({ family, original, reply }: FlowFilter): Family | undefin
   return family ?? (address === undefined ? undefined : parseAddress(address).family)
 }
 
-function familyOf(message: Buffer): Family | undefined {
-  if (message.length < HEADER_BYTES) return undefined
-  if (message[0] === AF_INET) return 4
-  return message[0] === AF_INET6 ? 6 : undefined
-}
-
 function composeHeader(family: Family | undefined): Buffer {
-  const number = family === undefined ? 0 : family === 4 ? AF_INET : AF_INET6
-  return Buffer.from([number, 0, 0, 0])
+  return Buffer.from([family === undefined ? 0 : familyNumber(family), 0, 0, 0])
 }
 
 function uint16(value: number): Buffer {

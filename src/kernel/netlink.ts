@@ -9,7 +9,14 @@ import { KernelError } from './error.js'
 import { check, errnoName, libc } from './libc.js'
 
 /** Linux: include/uapi/linux/netlink.h. */
-export const NLM_F = { REQUEST: 0x1, ACK: 0x4, EXCL: 0x200, CREATE: 0x400, DUMP: 0x300 }
+export const NLM_F = {
+  REQUEST: 0x1,
+  ACK: 0x4,
+  REPLACE: 0x100,
+  EXCL: 0x200,
+  CREATE: 0x400,
+  DUMP: 0x300,
+}
 const AF_NETLINK = 16
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x8_0800
 const SOCK_RAW_CLOEXEC = 3 | 0x8_0000

@@ -5,7 +5,8 @@
 
 import { addressBytes, addressOfBytes, formatAddress, parseAddress } from '../base/ip.js'
 import { attribute, nested, parseAttributes } from './attribute.js'
-import { KernelError } from './error.js'
+import { ignoring, KernelError } from './error.js'
+import { formatMac, macBytes } from './mac.js'
 import {
   dumpNetlink,
   getNetlink,
@@ -206,6 +207,15 @@ export async function removeLinkAside(index: number, turn: Promise<unknown>): Pr
   }
 }
 
+/** Moves a link, which arrives down and without addresses. Throws KernelError `EEXIST` on its name. */
+export function moveLinkToNetns(index: number, netns: { readonly fd: number }): void {
+  const payload = Buffer.concat([
+    composeLink(AF_UNSPEC, index),
+    attribute(IFLA.NET_NS_FD, netns.fd),
+  ])
+  send(RTM.NEWLINK, 0, payload, `move link ${index} to another namespace`)
+}
+
 /** The loopback, which every program expects. */
 export function setLoopbackUp(): void {
   updateLink(1, { isUp: true })
@@ -279,14 +289,6 @@ function createLink(name: string, kind: string, change: LinkChange, info: readon
 
 function send(type: number, flags: number, payload: Buffer, attempt: string): void {
   sendNetlink({ protocol: NETLINK_ROUTE, type, flags, payload, attempt })
-}
-
-function ignoring(code: string, body: () => void): void {
-  try {
-    body()
-  } catch (error) {
-    if (!(error instanceof KernelError) || error.code !== code) throw error
-  }
 }
 
 /** struct ifinfomsg. */
@@ -365,7 +367,7 @@ function parseLink({ type, payload }: NetlinkMessage): Link[] {
       index: payload.readInt32LE(4),
       name: textOf(attributes.get(IFLA.IFNAME)) ?? '',
       kind: textOf(kind),
-      mac: [...(attributes.get(IFLA.ADDRESS) ?? [])].map(hexByte).join(':'),
+      mac: formatMac(attributes.get(IFLA.ADDRESS) ?? Buffer.alloc(0)),
       mtu: attributes.get(IFLA.MTU)?.readUInt32LE(0) ?? 0,
       isUp: (payload.readUInt32LE(8) & IFF_UP) !== 0,
       master: attributes.get(IFLA.MASTER)?.readUInt32LE(0),
@@ -412,12 +414,4 @@ function parseRoute({ type, payload }: NetlinkMessage): Route[] {
 
 function textOf(bytes: Buffer | undefined): string | undefined {
   return bytes?.toString('utf8').replace(/\0.*$/s, '')
-}
-
-function macBytes(mac: string): Uint8Array {
-  return Uint8Array.from(mac.split(':'), byte => parseInt(byte, 16))
-}
-
-function hexByte(byte: number): string {
-  return byte.toString(16).padStart(2, '0')
 }
