@@ -1,11 +1,14 @@
 /** What this kernel has of what Portolan uses, each with how to get it. */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { release } from 'node:os'
 import { errorMessage } from '../base/error.js'
-import { queryNft } from './nft.js'
+import { listFlows } from './conntrack.js'
+import { ipvsState } from './module.js'
+import { queryNft, runNft } from './nft.js'
 import { closeNetns, createNetns, runInNetns } from './netns.js'
 import { createBridge } from './rtnetlink.js'
+import { destroyTcp } from './sock-diag.js'
 
 export interface Feature {
   readonly name: string
@@ -13,6 +16,14 @@ export interface Feature {
   /** Its version or state, or the one sentence that says how to get it. */
   readonly detail: string
 }
+
+/** What tells apart the flows that several ingress nodes bring to one sandbox. */
+const ZONE_RULE = `table inet probe {
+  chain prerouting {
+    type filter hook prerouting priority -300
+    ct original zone set 1
+  }
+}`
 
 let probed: readonly Feature[] | undefined
 
@@ -28,6 +39,15 @@ export function probeFeatures(): readonly Feature[] {
       isAvailable: existsSync('/proc/sys/net/ipv6'),
       detail: existsSync('/proc/sys/net/ipv6') ? 'yes' : 'the kernel was started without it',
     },
+    probe('connection tracking netlink', 'load the module nf_conntrack_netlink', () =>
+      inScratch(() => void listFlows()),
+    ),
+    probe('connection tracking zones', 'use a kernel with CONFIG_NF_CONNTRACK_ZONES', () =>
+      inScratch(() => runNft(ZONE_RULE)),
+    ),
+    probe('socket destroy', 'connections that outlive a drain end by themselves', () =>
+      inScratch(probeDestroy),
+    ),
     probeIpvs(),
   ]
   return probed
@@ -51,12 +71,15 @@ function inScratch(body: () => void): void {
   }
 }
 
-/** Loaded, or in the kernel; loading it is the mesh's business. */
+/** A connection that is not there: a kernel that could end it says just that. */
+function probeDestroy(): void {
+  const nobody = { localAddress: '127.0.0.1', localPort: 1, remoteAddress: '127.0.0.1' }
+  destroyTcp({ ...nobody, remotePort: 1, cookie: 0n, linkIndex: 0 })
+}
+
+/** Loaded, or to be loaded; loading it is the mesh's business. */
 function probeIpvs(): Feature {
-  const isLoaded = existsSync('/proc/net/ip_vs')
-  const modules = `/lib/modules/${release()}/modules.dep`
-  const isThere =
-    isLoaded || (existsSync(modules) && readFileSync(modules, 'utf8').includes('/ip_vs.ko'))
-  const detail = isThere ? 'yes' : 'this kernel was built without IPVS'
-  return { name: 'IPVS', isAvailable: isThere, detail }
+  const state = ipvsState()
+  const detail = state === 'absent' ? 'this kernel was built without IPVS' : state
+  return { name: 'IPVS', isAvailable: state !== 'absent', detail }
 }

@@ -1,6 +1,7 @@
 /** Sockets as bare descriptors, made in the namespace of the calling moment, for others to adopt. */
 import { closeSync } from 'node:fs'
 import { addressBytes, parseAddress, type Family } from '../base/ip.js'
+import { ignoring } from './error.js'
 import { check, libc } from './libc.js'
 
 /** Linux: include/linux/net.h, include/uapi/asm-generic/socket.h. */
@@ -13,6 +14,9 @@ const SOL_SOCKET = 1
 const SO_REUSEADDR = 2
 const SO_RCVBUF = 8
 const SO_RCVBUFFORCE = 33
+/** include/uapi/linux/in6.h. */
+const IPPROTO_IPV6 = 41
+const IPV6_V6ONLY = 26
 
 export interface BoundSocket {
   readonly fd: number
@@ -46,6 +50,27 @@ export function openTcpListener(place: Place & { readonly backlog: number }): Bo
   )
   check(libc.listen(bound.fd, place.backlog), `listen on ${place.address} port ${bound.port}`)
   return bound
+}
+
+/**
+ * Whether a port could be had now: false where anybody listens on it, on that address or on all. The
+ * other family does not count, nor do connections that are over. Leaves nothing. Throws KernelError
+ * where the reason is another: `EADDRNOTAVAIL`, no such address here; `EACCES`.
+ */
+export function canBind({
+  protocol,
+  address,
+  port,
+}: Place & { readonly protocol: 'tcp' | 'udp' }): boolean {
+  const isTcp = protocol === 'tcp'
+  return ignoring('EADDRINUSE', () => {
+    const { fd } = open({ address, port }, isTcp ? SOCK_STREAM : SOCK_DGRAM, fd => {
+      if (address.includes(':')) libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, int32(1), 4)
+      // Without it the remains of connections count; with it two UDP sockets may share a port.
+      if (isTcp) libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, int32(1), 4)
+    })
+    closeSync(fd)
+  })
 }
 
 /** A UDP socket that nothing was done with. */
