@@ -1,5 +1,5 @@
 /** The kernel's connection tracking, of the namespace of the calling moment (ctnetlink). */
-import { composeQuery, composeRemoval, parseFlow } from './ctnetlink.js'
+import { composeQueries, composeRemoval, parseFlow } from './ctnetlink.js'
 import { compileFilter, type Flow, type FlowFilter } from './flow.js'
 import { NETLINK_NETFILTER, readNetlink, sendNetlinkEach, type NetlinkRequest } from './netlink.js'
 import { readSysctl } from './sysctl.js'
@@ -40,12 +40,14 @@ export function removeFlows(
   isMeant: (flow: Flow) => boolean = () => true,
 ): number {
   const matches = compileFilter(filter)
-  const removals = read(filter, payload => {
+  const found = read(filter, payload => {
     const flow = parseFlow(payload)
-    if (flow === undefined || !matches(flow) || !isMeant(flow)) return undefined
-    const removal = composeRemoval(payload)
-    return removal && request(TYPE.DELETE, removal, 'remove a tracked flow')
+    const removal = flow && matches(flow) ? composeRemoval(payload) : undefined
+    return flow && removal && { flow, removal }
   })
+  const removals = found
+    .filter(({ flow }) => isMeant(flow))
+    .map(({ removal }) => request(TYPE.DELETE, removal, 'remove a tracked flow'))
   const refusals = sendNetlinkEach(removals)
   for (const error of refusals.values()) if (error.code !== 'ENOENT') throw error
   return removals.length - refusals.size
@@ -60,8 +62,9 @@ export function conntrackUsage(): ConntrackUsage | undefined {
 }
 
 function read<T>(filter: FlowFilter, keep: (payload: Buffer) => T | undefined): readonly T[] {
-  const query = request(TYPE.GET, composeQuery(filter), 'list tracked flows')
-  return readNetlink(query, ({ payload }) => keep(payload))
+  return composeQueries(filter).flatMap(query =>
+    readNetlink(request(TYPE.GET, query, 'list tracked flows'), ({ payload }) => keep(payload)),
+  )
 }
 
 function request(type: number, payload: Buffer, attempt: string): NetlinkRequest {

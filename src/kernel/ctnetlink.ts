@@ -48,6 +48,7 @@ const FILTER_FLAG = { IP_SRC: 1, IP_DST: 2, PROTO_NUM: 8, SRC_PORT: 16, DST_PORT
 const IPS = { SEEN_REPLY: 2, ASSURED: 4, SRC_NAT: 16, DST_NAT: 32, OFFLOAD: 1 << 14 } as const
 const REMEMBERED_ADDRESSES = 4096
 const v6Texts = new Map<string, string>()
+const ALL_BITS = 0xffff_ffff
 /** struct nfgenmsg. */
 const HEADER_BYTES = 4
 const IPPROTO = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const
@@ -97,29 +98,40 @@ export function parseFlow(message: Buffer): Flow | undefined {
 }
 
 /**
- * What asks for the flows of a filter: as much of it as kernels compare themselves, which spares the
- * reading of all others. Kernels before 5.8 compare the mark only, so the answer is to be filtered too.
+ * What asks for the flows of a filter, in one question or one for each family: as much of it as kernels
+ * compare themselves, which spares the reading of all others. Kernels before 5.8 compare the mark only,
+ * so the answer is to be filtered too. Throws IpError `IP_BAD_ADDRESS`.
  */
-export function composeQuery(filter: FlowFilter): Buffer {
+export function composeQueries(filter: FlowFilter): readonly Buffer[] {
+  const { mark, protocol, original = {}, reply = {} } = filter
+  const marked =
+    mark === undefined
+      ? []
+      : [
+          attribute(CTA.MARK, uint32(mark.value)),
+          attribute(CTA.MARK_MASK, uint32(mark.mask ?? ALL_BITS)),
+        ]
   const family = filterFamily(filter)
-  const { mark } = filter
-  const attributes: Buffer[] = []
-  if (mark !== undefined) {
-    attributes.push(attribute(CTA.MARK, uint32(mark.value)))
-    attributes.push(attribute(CTA.MARK_MASK, uint32(mark.mask ?? 0xffff_ffff)))
+  if (family === undefined && protocol === undefined) {
+    return [Buffer.concat([composeHeader(undefined), ...marked])]
   }
-  if (family !== undefined) {
-    const original = composeTuple(family, filter.protocol, filter.original ?? {})
-    const reply = composeTuple(family, filter.protocol, filter.reply ?? {})
-    attributes.push(nested(CTA.TUPLE_ORIG, ...original.parts))
-    attributes.push(nested(CTA.TUPLE_REPLY, ...reply.parts))
-    const flags = [
-      attribute(CTA_FILTER.ORIG_FLAGS, original.flags),
-      attribute(CTA_FILTER.REPLY_FLAGS, reply.flags),
-    ]
-    if ((original.flags | reply.flags) !== 0) attributes.push(nested(CTA.FILTER, ...flags))
-  }
-  return Buffer.concat([composeHeader(family), ...attributes])
+  // Protocols and ports it compares within one family only.
+  return (family === undefined ? ([4, 6] as const) : [family]).map(one => {
+    const tuples = [composeTuple(one, protocol, original), composeTuple(one, protocol, reply)]
+    const [first, second] = tuples.map(({ flags }) => flags)
+    if (!first && !second) return Buffer.concat([composeHeader(one), ...marked])
+    return Buffer.concat([
+      composeHeader(one),
+      ...marked,
+      nested(CTA.TUPLE_ORIG, ...(tuples[0]?.parts ?? [])),
+      nested(CTA.TUPLE_REPLY, ...(tuples[1]?.parts ?? [])),
+      nested(
+        CTA.FILTER,
+        attribute(CTA_FILTER.ORIG_FLAGS, first ?? 0),
+        attribute(CTA_FILTER.REPLY_FLAGS, second ?? 0),
+      ),
+    ])
+  })
 }
 
 /**
@@ -226,7 +238,6 @@ function composeTuple(
   protocol: FlowProtocol | undefined,
   tuple: Partial<FlowTuple>,
 ): { readonly parts: readonly Buffer[]; readonly flags: number } {
-  const isV4 = family === 4
   const ip: Buffer[] = []
   const proto: Buffer[] = []
   let flags = 0
@@ -235,25 +246,26 @@ function composeTuple(
     to.push(attribute(type, data))
   }
   const { source, destination, sourcePort, destinationPort } = tuple
-  // IPv6 addresses it compares the wrong way round (up to 6.18): it would leave out just what is asked.
-  if (source !== undefined && isV4) {
-    put(ip, FILTER_FLAG.IP_SRC, CTA_IP.V4_SRC, addressBytes(parseAddress(source)))
+  const [from, to] = [v4Bytes(source), v4Bytes(destination)]
+  if (family === 4 && from) put(ip, FILTER_FLAG.IP_SRC, CTA_IP.V4_SRC, from)
+  if (family === 4 && to) put(ip, FILTER_FLAG.IP_DST, CTA_IP.V4_DST, to)
+  if (protocol === undefined) return { parts: [nested(CTA_TUPLE.IP, ...ip)], flags }
+  put(proto, FILTER_FLAG.PROTO_NUM, CTA_PROTO.NUM, Buffer.from([numberOf(protocol, family)]))
+  // Of others it holds something else in the place of ports.
+  const hasPorts = protocol === 'tcp' || protocol === 'udp' || protocol === 'sctp'
+  if (hasPorts && sourcePort !== undefined) {
+    put(proto, FILTER_FLAG.SRC_PORT, CTA_PROTO.SRC_PORT, uint16(sourcePort))
   }
-  if (destination !== undefined && isV4) {
-    put(ip, FILTER_FLAG.IP_DST, CTA_IP.V4_DST, addressBytes(parseAddress(destination)))
-  }
-  // The kernel knows what a port is only of a protocol that it was told.
-  if (protocol !== undefined) {
-    const number = numberOf(protocol, family)
-    put(proto, FILTER_FLAG.PROTO_NUM, CTA_PROTO.NUM, Buffer.from([number]))
-    if (sourcePort !== undefined) {
-      put(proto, FILTER_FLAG.SRC_PORT, CTA_PROTO.SRC_PORT, uint16(sourcePort))
-    }
-    if (destinationPort !== undefined) {
-      put(proto, FILTER_FLAG.DST_PORT, CTA_PROTO.DST_PORT, uint16(destinationPort))
-    }
+  if (hasPorts && destinationPort !== undefined) {
+    put(proto, FILTER_FLAG.DST_PORT, CTA_PROTO.DST_PORT, uint16(destinationPort))
   }
   return { parts: [nested(CTA_TUPLE.IP, ...ip), nested(CTA_TUPLE.PROTO, ...proto)], flags }
+}
+
+/** IPv6 addresses the kernel compares the wrong way round (up to 6.18): what is asked, it leaves out. */
+function v4Bytes(text: string | undefined): Uint8Array | undefined {
+  const address = text === undefined ? undefined : parseAddress(text)
+  return address?.family === 4 ? addressBytes(address) : undefined
 }
 
 function numberOf(protocol: FlowProtocol, family: Family): number {

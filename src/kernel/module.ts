@@ -10,12 +10,12 @@ const LOAD_TIMEOUT_MS = 10_000
 /** `loaded` also where it is no module but a part of the kernel. */
 export type IpvsState = 'loaded' | 'loadable' | 'absent'
 
-/** Asks the kernel first, then the list of its modules. */
+/** Asks the kernel first, then the lists of its modules. */
 export function ipvsState(): IpvsState {
   if (existsSync(`/sys/module/${MODULE}`) || existsSync('/proc/net/ip_vs')) return 'loaded'
   const folder = `/lib/modules/${release()}`
-  if (isListed(`${folder}/modules.builtin`)) return 'loaded'
-  return isListed(`${folder}/modules.dep`) ? 'loadable' : 'absent'
+  if (listsIpvs(readList(`${folder}/modules.builtin`))) return 'loaded'
+  return listsIpvs(readList(`${folder}/modules.dep`)) ? 'loadable' : 'absent'
 }
 
 /** Loads IPVS where it can be; returns whether it is there afterwards. Takes a while the first time. */
@@ -28,7 +28,14 @@ export function loadIpvs(): boolean {
   return ipvsState() === 'loaded'
 }
 
-/** A line of either list starts with the path of a module, perhaps compressed. */
-function isListed(path: string): boolean {
-  return existsSync(path) && /\/ip_vs\.ko(\.\w+)?(:|$)/m.test(readFileSync(path, 'utf8'))
+/**
+ * Whether modules.builtin or modules.dep names IPVS (modules.dep(5)): a line starts with the path of a
+ * module, perhaps compressed, and may go on with those that it needs.
+ */
+export function listsIpvs(list: string): boolean {
+  return /^[^:\n]*\/ip_vs\.ko(\.\w+)?(:|$)/m.test(list)
+}
+
+function readList(path: string): string {
+  return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }

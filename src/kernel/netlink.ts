@@ -137,8 +137,8 @@ export function dumpNetlink(request: Omit<NetlinkRequest, 'flags'>): readonly Ne
 
 /**
  * Reads a whole table through `read`, keeping what it makes of each entry; undefined is left out. For
- * tables of many thousand entries: the payload is the kernel's datagram itself and means something
- * during the call only. Throws KernelError with the errno as code.
+ * tables of many thousand entries: the payload is the buffer that everything is received in, so `read`
+ * must neither keep it nor talk to the kernel. Throws KernelError with the errno as code.
  */
 export function readNetlink<T>(
   request: Omit<NetlinkRequest, 'flags'>,

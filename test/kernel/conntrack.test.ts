@@ -1,4 +1,7 @@
+import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -8,7 +11,7 @@ import { composeRemoval, parseFlow } from '../../src/kernel/ctnetlink.js'
 import { type Flow, type FlowFilter } from '../../src/kernel/flow.js'
 import { closeNetns, createNetns, runInNetns, type Netns } from '../../src/kernel/netns.js'
 import { runNft } from '../../src/kernel/nft.js'
-import { unboundUdp } from '../../src/kernel/socket.js'
+import { openTcpListener, openUdpSocket, unboundUdp } from '../../src/kernel/socket.js'
 import { writeSysctl } from '../../src/kernel/sysctl.js'
 import { asRoot, run } from '../drivers/lab.js'
 
@@ -111,6 +114,9 @@ t.test('listFlows() reads both families and protocols without ports', asRoot, as
   t.equal(flowsOf(netns, { protocol: 'icmp' }).length, 1)
   t.equal(flowsOf(netns, { reply: { source: '2001:db8:0::1' } }).length, 1, 'IPv6, spelt otherwise')
   t.equal(flowsOf(netns, { reply: { source: '2001:db8::2' } }).length, 0)
+  t.equal(flowsOf(netns, { family: 4, reply: { source: '2001:db8::1' } }).length, 0, 'a paradox')
+  t.equal(flowsOf(netns, { protocol: 'icmp', original: { sourcePort: 0 } }).length, 1)
+  t.equal(flowsOf(netns, { protocol: 'udp', original: { destinationPort: 53 } }).length, 1)
 })
 const v6Ports = ['--sport', '5000', '--dport', '53']
 const icmp = ['--icmp-type', '8', '--icmp-code', '0', '--icmp-id', '9']
@@ -176,11 +182,87 @@ t.test(
   },
 )
 
+/** Port 8080 leads to port 80 of `replica`, for what this namespace itself sends. */
+function publish(netns: Netns, replica: string): void {
+  runInNetns(netns, () =>
+    runNft(`table ip published
+delete table ip published
+table ip published {
+  chain output {
+    type nat hook output priority -100;
+    ip daddr 127.0.0.1 meta l4proto { tcp, udp } th dport 8080 dnat to ${replica}:80
+  }
+}`),
+  )
+}
+
+t.test('removeFlows() moves a UDP flow to the replica that the rules name now', asRoot, async t => {
+  const netns = openTable(t)
+  const received: string[] = []
+  for (const address of ['127.0.0.2', '127.0.0.3']) {
+    const server = createSocket('udp4')
+    t.teardown(() => server.close())
+    server.bind({ fd: runInNetns(netns, () => openUdpSocket({ address, port: 80 })).fd })
+    server.on('message', (_message, from) => server.send(address, from.port, from.address))
+  }
+  const client = createSocket('udp4')
+  t.teardown(() => client.close())
+  client.bind({ fd: runInNetns(netns, () => unboundUdp(4)) })
+  const ask = async (): Promise<void> => {
+    client.send('who', 8080, '127.0.0.1')
+    const [answer] = (await once(client, 'message')) as [Buffer]
+    received.push(answer.toString())
+  }
+  publish(netns, '127.0.0.2')
+  await ask()
+  publish(netns, '127.0.0.3')
+  await ask()
+  const draining: FlowFilter = { protocol: 'udp', reply: { source: '127.0.0.2' } }
+  t.equal(
+    runInNetns(netns, () => removeFlows(draining)),
+    1,
+  )
+  await ask()
+  t.strictSame(received, ['127.0.0.2', '127.0.0.2', '127.0.0.3'])
+})
+
+t.test('removeFlows() has a TCP flow reset whose replica is no longer served', asRoot, async t => {
+  const netns = openTable(t)
+  const place = { address: '127.0.0.2', port: 80, backlog: 8 }
+  const server = createServer(socket => socket.on('error', () => undefined))
+  server.listen({ fd: runInNetns(netns, () => openTcpListener(place)).fd })
+  publish(netns, '127.0.0.2')
+  const accepted = once(server, 'connection')
+  // Speaks when it is told to, and ends when it is cut off.
+  const script = 'exec 3<>/dev/tcp/127.0.0.1/8080; echo up; read; echo x >&3; cat <&3'
+  const client = runInNetns(netns, () =>
+    spawn('bash', ['-c', script], { stdio: ['pipe', 'pipe', 'ignore'] }),
+  )
+  const exit = once(client, 'exit')
+  const [socket] = (await accepted) as [Socket]
+  t.teardown(() => {
+    client.kill('SIGKILL')
+    socket.destroy()
+    server.close()
+  })
+  await once(client.stdout, 'data')
+  publish(netns, '127.0.0.3')
+  t.equal(
+    runInNetns(netns, () => removeFlows({ protocol: 'tcp', reply: { source: '127.0.0.2' } })),
+    1,
+  )
+  client.stdin.end('\n')
+  const [code] = (await exit) as [number]
+  t.not(code, 0, 'a reset, not an end')
+})
+
 t.test('removeFlows() takes a flow that ended meanwhile for no error', asRoot, async t => {
   const netns = openTable(t)
   for (const clientPort of [1, 2, 3]) enter(netns, { clientPort })
   const removed = runInNetns(netns, () =>
     removeFlows({}, flow => {
+      // It may talk to the kernel itself.
+      listFlows()
       if (flow.original.sourcePort === 2) run(netns, 'conntrack', '-D', '-p', 'udp', '--sport', '2')
       return true
     }),
