@@ -5,13 +5,14 @@
  */
 
 import { removeFlows } from '../src/kernel/conntrack.js'
+import type { FlowTuple } from '../src/kernel/flow.js'
 
 /** Where flows led to. */
 export interface UdpPath {
   /** The destination's address in canonical text. */
   readonly address: string
-  /** What clients send to: whether it is the service's. */
-  isPort(port: number): boolean
+  /** Whether what the client sends to is the service's. */
+  isOfService(original: FlowTuple): boolean
 }
 
 /** Forgets flows to destinations that are gone: their next datagram goes to another. */
@@ -21,22 +22,14 @@ export function forgetPaths(paths: readonly UdpPath[]): number {
   for (const path of paths) {
     byAddress.set(path.address, [...(byAddress.get(path.address) ?? []), path])
   }
-  return removeFlows({ protocol: 'udp', isDestinationNat: true }, flow =>
-    (byAddress.get(flow.reply.source) ?? []).some(one =>
-      one.isPort(flow.original.destinationPort),
-    ),
+  return removeFlows({ protocol: 'udp', isDestinationNat: true }, ({ original, reply }) =>
+    (byAddress.get(reply.source) ?? []).some(one => one.isOfService(original)),
   )
 }
 
-/** Forgets flows that began while nobody was behind a port of this node, so nothing translates them. */
-export function forgetUntranslated(
-  isPort: (port: number) => boolean,
-  localAddresses: ReadonlySet<string>,
-): number {
-  return removeFlows(
-    { protocol: 'udp', isDestinationNat: false },
-    ({ original }) =>
-      isPort(original.destinationPort) &&
-      (localAddresses.has(original.destination) || original.destination.startsWith('127.')),
+/** Forgets flows that began while nobody was there, so that nothing translates them. */
+export function forgetUntranslated(isOfService: (original: FlowTuple) => boolean): number {
+  return removeFlows({ protocol: 'udp', isDestinationNat: false }, ({ original }) =>
+    isOfService(original),
   )
 }

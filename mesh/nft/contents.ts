@@ -9,32 +9,29 @@ export interface ElementChange {
   readonly additions: readonly Element[]
 }
 
-interface Held {
-  readonly element: Element
-  holders: number
-}
-
 /**
  * Elements by collection and key, each held once or more often: two services may want one. A change is
  * planned first and taken over once the kernel has it.
  */
 export class Contents {
-  #held = new Map<string, Map<string, Held>>()
+  readonly #held = new Map<string, Map<string, Element>>()
+  /** Holders beyond the first, of the few that have some. */
+  readonly #more = new Map<Element, number>()
 
-  constructor(elements: Iterable<Element> = []) {
-    for (const element of elements) this.#hold(element)
+  constructor(elements: readonly Element[] = []) {
+    this.hold(elements)
   }
 
   get(collection: string, key: string): Element | undefined {
-    return this.#held.get(collection)?.get(key)?.element
+    return this.#held.get(collection)?.get(key)
   }
 
-  /** Those of one collection, or all. */
-  *list(collection?: string): Generator<Element> {
-    const wanted = collection === undefined ? [...this.#held.keys()] : [collection]
-    for (const name of wanted) {
-      for (const { element } of this.#held.get(name)?.values() ?? []) yield element
-    }
+  has({ collection, key, data }: Element): boolean {
+    return this.get(collection, key)?.data === data
+  }
+
+  *list(): Generator<Element, void, void> {
+    for (const of of this.#held.values()) yield* of.values()
   }
 
   /**
@@ -47,8 +44,9 @@ export class Contents {
       const id = `${element.collection} ${element.key}`
       let entry = after.get(id)
       if (entry === undefined) {
-        const held = this.#held.get(element.collection)?.get(element.key)
-        after.set(id, (entry = { element: held?.element ?? element, holders: held?.holders ?? 0 }))
+        const held = this.get(element.collection, element.key)
+        const holders = held === undefined ? 0 : 1 + (this.#more.get(held) ?? 0)
+        after.set(id, (entry = { element: held ?? element, holders }))
       }
       return entry
     }
@@ -73,34 +71,38 @@ export class Contents {
   /** Takes a planned change over. */
   take(gone: readonly Element[], come: readonly Element[]): void {
     for (const element of gone) this.#release(element)
-    for (const element of come) this.#hold(element)
+    this.hold(come)
   }
 
-  #hold(element: Element): void {
-    let of = this.#held.get(element.collection)
-    if (of === undefined) this.#held.set(element.collection, (of = new Map<string, Held>()))
-    const held = of.get(element.key)
-    if (held === undefined) of.set(element.key, { element, holders: 1 })
-    else held.holders++
+  /** Throws MeshError `MESH_BAD_SERVICE` where one key would lead to two things. */
+  hold(elements: readonly Element[]): void {
+    for (const element of elements) {
+      let of = this.#held.get(element.collection)
+      if (of === undefined) this.#held.set(element.collection, (of = new Map<string, Element>()))
+      const held = of.get(element.key)
+      if (held === undefined) of.set(element.key, element)
+      else if (held.data === element.data) this.#more.set(held, (this.#more.get(held) ?? 0) + 1)
+      else throw conflict(element)
+    }
   }
 
-  #release(element: Element): void {
-    const of = this.#held.get(element.collection)
-    const held = of?.get(element.key)
+  #release({ collection, key }: Element): void {
+    const of = this.#held.get(collection)
+    const held = of?.get(key)
     if (of === undefined || held === undefined) return
-    held.holders--
-    if (held.holders === 0) of.delete(element.key)
+    const more = this.#more.get(held) ?? 0
+    if (more > 1) this.#more.set(held, more - 1)
+    else if (more === 1) this.#more.delete(held)
+    else of.delete(key)
   }
 }
 
 /** From what one table has to what another has. */
 export function compareContents(from: Contents, to: Contents): ElementChange {
-  const deletions = [...from.list()].filter(
-    ({ collection, key, data }) => to.get(collection, key)?.data !== data,
-  )
-  const additions = [...to.list()].filter(
-    ({ collection, key, data }) => from.get(collection, key)?.data !== data,
-  )
+  const deletions: Element[] = []
+  const additions: Element[] = []
+  for (const element of from.list()) if (!to.has(element)) deletions.push(element)
+  for (const element of to.list()) if (!from.has(element)) additions.push(element)
   return { deletions, additions }
 }
 

@@ -20,8 +20,6 @@ export interface Collection {
   readonly hasCounters?: boolean
   /** What packets look up first: a large change of it is one transaction, after what it leads to. */
   readonly isEntry?: boolean
-  /** The most elements it may have. */
-  readonly size: number
 }
 
 export interface TableProgram {
@@ -76,13 +74,16 @@ export function composeElements(
   program: TableProgram,
   elements: readonly Element[],
 ): string {
-  return program.collections
-    .map(({ name, data }) => {
-      const texts = elements
-        .filter(one => one.collection === name)
-        .map(one => (command === 'add' ? composeElement(one, data) : one.key))
-      if (texts.length === 0) return ''
-      return `${command} element inet ${program.name} ${name} { ${texts.join(', ')} }\n`
+  const texts = new Map(program.collections.map(({ name }) => [name, new Array<string>()]))
+  const kinds = new Map(program.collections.map(({ name, data }) => [name, data]))
+  for (const one of elements) {
+    const text = command === 'add' ? composeElement(one, kinds.get(one.collection)) : one.key
+    texts.get(one.collection)?.push(text)
+  }
+  return [...texts]
+    .map(([name, of]) => {
+      if (of.length === 0) return ''
+      return `${command} element inet ${program.name} ${name} { ${of.join(', ')} }\n`
     })
     .join('')
 }
@@ -93,15 +94,15 @@ function composeElement({ key, data }: Element, kind: Collection['data']): strin
 }
 
 function composeCollection(collection: Collection): string {
-  const { name, key, data, size, isInterval, hasCounters } = collection
+  const { name, key, data, isInterval, hasCounters } = collection
   const fields = data === undefined || data === 'verdict' ? key : [...key, data]
   const word = fields.includes('number') ? 'like' : 'type'
   const keyText = key.map(field => TYPES[field][word]).join(' . ')
-  const dataText = data === undefined ? '' : data === 'verdict' ? ' : verdict' : ` : ${TYPES[data][word]}`
+  const dataText =
+    data === undefined ? '' : data === 'verdict' ? ' : verdict' : ` : ${TYPES[data][word]}`
   return [
     `${data === undefined ? 'set' : 'map'} ${name} {`,
     `${word === 'like' ? 'typeof' : 'type'} ${keyText}${dataText};`,
-    `size ${size};`,
     ...(isInterval === true ? ['flags interval;'] : []),
     ...(hasCounters === true ? ['counter;'] : []),
     '}',

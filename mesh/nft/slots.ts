@@ -33,7 +33,9 @@ function assignByShare(candidates: readonly Candidate[]): number[] {
   const divisor = weights.reduce(greatestCommonDivisor)
   const total = sum(weights) / divisor
   const exact = total <= Math.max(EXACT_SLOTS, candidates.length)
-  const counts = exact ? weights.map(one => one / divisor) : apportion(weights, sizeFor(weights.length))
+  const counts = exact
+    ? weights.map(one => one / divisor)
+    : apportion(weights, sizeFor(weights.length))
   return counts.flatMap((count, index) => Array.from({ length: count }, () => index))
 }
 
@@ -64,7 +66,7 @@ function assignByHash(candidates: readonly Candidate[]): number[] {
     })
     .sort((a, b) => (a.id < b.id ? -1 : 1))
   const slots = new Array<number>(size).fill(-1)
-  for (let filled = 0; filled < size; ) {
+  for (let filled = 0; filled < size;) {
     for (const turn of turns) {
       const isDue = turn.credit >= 1
       turn.credit += turn.share - (isDue ? 1 : 0)

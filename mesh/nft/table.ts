@@ -94,7 +94,12 @@ export class NftTable {
     // In a transaction of their own: kernels before 6.2 may find an element that still leads there.
     if (stale.length > 0) yield* this.#run([composeChainRemoval(program, stale)])
     this.#chains = new Set(needed)
-    return change.deletions.length + change.additions.length + missing.length + stale.length
+    // Counters of what an earlier process knew and we do not lead nobody anywhere.
+    const counters = new Set(
+      program.collections.filter(one => one.hasCounters).map(one => one.name),
+    )
+    const deletions = change.deletions.filter(one => !counters.has(one.collection))
+    return deletions.length + change.additions.length + missing.length + stale.length
   }
 
   *#run(transactions: readonly string[]): Generator<void, void, void> {
@@ -127,25 +132,23 @@ export function observe(program: TableProgram): Contents {
   const contents = new Contents()
   for (const collection of program.collections) {
     const raw = dumpElements(program.name, collection.name)
-    contents.take([], parseElements(collection, raw))
+    contents.hold(parseElements(collection, raw))
   }
   return contents
 }
 
 /** The chains that elements lead to. */
 function verdictsOf(program: TableProgram, elements: Iterable<Element>): Set<string> {
-  const maps = new Set(program.collections.filter(one => one.data === 'verdict').map(one => one.name))
+  const maps = new Set(
+    program.collections.filter(one => one.data === 'verdict').map(one => one.name),
+  )
   const chains = new Set<string>()
   for (const { collection, data } of elements) if (maps.has(collection)) chains.add(data)
   return chains
 }
 
 /** What is not as we would make it. Chains on demand that lack or are too many can be mended. */
-function countStrange(
-  shape: TableShape,
-  expected: TableShape,
-  base: ReadonlySet<string>,
-): number {
+function countStrange(shape: TableShape, expected: TableShape, base: ReadonlySet<string>): number {
   let count = shape.flags === expected.flags ? 0 : 1
   for (const [name, text] of expected.sets) if (shape.sets.get(name) !== text) count++
   for (const name of shape.sets.keys()) if (!expected.sets.has(name)) count++

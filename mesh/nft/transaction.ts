@@ -58,8 +58,10 @@ function splitChange(program: TableProgram, change: ElementChange): Split {
   }
   const entries = new Set(program.collections.filter(one => one.isEntry).map(one => one.name))
   const idOf = ({ collection, key }: Element): string => `${collection} ${key}`
-  const [gone, come] = [new Set(deletions.map(idOf)), new Set(additions.map(idOf))]
-  const isEarly = (one: Element): boolean => !entries.has(one.collection) && !gone.has(idOf(one))
+  const gone = new Set(deletions.map(idOf))
+  const come = new Set(deletions.length === 0 ? [] : additions.map(idOf))
+  const isEarly = (one: Element): boolean =>
+    !entries.has(one.collection) && (gone.size === 0 || !gone.has(idOf(one)))
   const isLate = (one: Element): boolean => !entries.has(one.collection) && !come.has(idOf(one))
   return {
     early: inBatches(additions.filter(isEarly)),

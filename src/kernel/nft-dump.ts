@@ -82,7 +82,11 @@ export function dumpShape(table: string): TableShape {
 export function dumpElements(table: string, set: string): readonly RawElement[] {
   const names = Buffer.concat([attribute(LIST.TABLE, table), attribute(LIST.SET, set)])
   const elements: RawElement[] = []
-  for (const attributes of dumpWith(GET.element, names, `list the elements of ${set} in ${table}`)) {
+  for (const attributes of dumpWith(
+    GET.element,
+    names,
+    `list the elements of ${set} in ${table}`,
+  )) {
     const list = attributes.get(LIST.ELEMENTS)
     if (list === undefined) continue
     visitAttributes(list, 0, list.length, (_, start, end) =>
@@ -107,7 +111,12 @@ function dumpWith(
   attempt: string,
 ): readonly ReadonlyMap<number, Buffer>[] {
   const payload = Buffer.concat([Buffer.from([NFPROTO_INET, 0, 0, 0]), names])
-  const request = { protocol: NETLINK_NETFILTER, type: NFNL_SUBSYS_NFTABLES | type, payload, attempt }
+  const request = {
+    protocol: NETLINK_NETFILTER,
+    type: NFNL_SUBSYS_NFTABLES | type,
+    payload,
+    attempt,
+  }
   try {
     return dumpNetlink(request).map(one => parseAttributes(one.payload.subarray(HEADER_BYTES)))
   } catch (error) {

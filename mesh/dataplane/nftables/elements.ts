@@ -1,11 +1,13 @@
 /** What one service puts into the node's table. Pure. */
 
+import { isIPv4 } from 'node:net'
 import { formatAddress, parseAddress, type Family } from '../../../src/base/ip.js'
 import { serviceMark } from '../../marks.js'
 import { drawChain } from '../../nft/draw.js'
 import type { Element } from '../../nft/program.js'
-import { assignSlots, type Draw } from '../../nft/slots.js'
-import type { Affinity, Destination, PublishedPort, Scheduler, VirtualService } from '../../state.js'
+import { drawOf, weightOf } from '../../nft/scheduler.js'
+import { assignSlots } from '../../nft/slots.js'
+import type { Destination, PublishedPort, VirtualService } from '../../state.js'
 
 /** In the order of ports, slots, and what belongs to destinations. */
 export function composeServiceElements(service: VirtualService): readonly Element[] {
@@ -24,19 +26,10 @@ export function composeCounters(address: string): readonly Element[] {
   return ['in', 'out'].map(way => ({ collection: `${way}${family}`, key, data: '' }))
 }
 
-/** How a scheduler and an affinity draw. `rr`, `wrr`, and what has none of its own: at random. */
-export function drawOf(scheduler: Scheduler, affinity: Affinity): Draw {
-  const isByClient = affinity.kind === 'client-ip' || scheduler === 'sh' || scheduler === 'mh'
-  return isByClient ? 'hash' : 'random'
-}
-
-/** `rr` takes no notice of weights. */
-export function weightOf(scheduler: Scheduler, weight: number): number {
-  return scheduler === 'rr' ? 1 : weight
-}
-
 /** The text of an address as the kernel's listing has it. */
 export function addressKey(address: string): { readonly family: Family; readonly key: string } {
+  // Dotted text has one spelling; there are many of them.
+  if (isIPv4(address)) return { family: 4, key: address }
   const parsed = parseAddress(address)
   return { family: parsed.family, key: formatAddress(parsed) }
 }

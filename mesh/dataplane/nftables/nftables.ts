@@ -64,7 +64,11 @@ export class NftablesDataplane implements Dataplane {
     return this.#inTurn(async () => {
       for (const service of servicesOf(desired, changed)) this.check(service)
       if (!this.#table.isKnown) await this.#reconcile(desired)
-      else await this.#change(desired, changed ?? new Set([...this.#written.keys(), ...desired.keys()]))
+      else
+        await this.#change(
+          desired,
+          changed ?? new Set([...this.#written.keys(), ...desired.keys()]),
+        )
     })
   }
 
@@ -89,9 +93,7 @@ export class NftablesDataplane implements Dataplane {
   }
 
   trace(service: VirtualService): Promise<readonly Hop[]> {
-    return this.#inTurn(() =>
-      Promise.resolve(this.#at(() => describeWay(this.#program, service))),
-    )
+    return this.#inTurn(() => Promise.resolve(this.#at(() => describeWay(this.#program, service))))
   }
 
   async close(): Promise<void> {
@@ -128,8 +130,7 @@ export class NftablesDataplane implements Dataplane {
     const gone = [...this.#gone.values(), ...left].filter(one => !back.includes(one))
     const contents = new Contents()
     for (const elements of [...after.map(one => one.elements), ...gone.map(countersOf)]) {
-      contents.plan([], elements)
-      contents.take([], elements)
+      contents.hold(elements)
     }
     const settings = this.#at(() => this.#writeSettings())
     const differences = await this.#run(this.#table.reconcile(contents))

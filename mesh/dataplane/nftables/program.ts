@@ -12,29 +12,24 @@ import { formatMark, SERVICE_BITS, SERVICE_MASK } from '../../marks.js'
 import { composeDrawChain } from '../../nft/draw.js'
 import type { Collection, TableProgram } from '../../nft/program.js'
 
-/** Published ports, with and without an address. */
-const PORTS = 1 << 17
-const SERVICES = 1 << 20
-const SLOTS = 1 << 22
-const DESTINATIONS = 1 << 20
-
+/** Without a size: the kernel would set aside memory for all of it, and walk through that to list. */
 const COLLECTIONS: readonly Collection[] = [
-  entry({ name: 'ports', key: ['protocol', 'port'], data: 'mark', size: PORTS }),
-  entry({ name: 'ports4', key: ['ipv4', 'protocol', 'port'], data: 'mark', size: PORTS }),
-  entry({ name: 'ports6', key: ['ipv6', 'protocol', 'port'], data: 'mark', size: PORTS }),
-  range({ name: 'ranges', key: ['protocol', 'port'], data: 'mark', size: PORTS }),
-  range({ name: 'ranges4', key: ['ipv4', 'protocol', 'port'], data: 'mark', size: PORTS }),
-  range({ name: 'ranges6', key: ['ipv6', 'protocol', 'port'], data: 'mark', size: PORTS }),
-  entry({ name: 'picks4', key: ['mark'], data: 'verdict', size: SERVICES }),
-  entry({ name: 'picks6', key: ['mark'], data: 'verdict', size: SERVICES }),
-  { name: 'slots4', key: ['mark', 'number'], data: 'ipv4', size: SLOTS },
-  { name: 'slots6', key: ['mark', 'number'], data: 'ipv6', size: SLOTS },
-  { name: 'hairpin4', key: ['ipv4', 'ipv4'], size: DESTINATIONS },
-  { name: 'hairpin6', key: ['ipv6', 'ipv6'], size: DESTINATIONS },
-  { name: 'in4', key: ['ipv4'], size: DESTINATIONS, hasCounters: true },
-  { name: 'in6', key: ['ipv6'], size: DESTINATIONS, hasCounters: true },
-  { name: 'out4', key: ['ipv4'], size: DESTINATIONS, hasCounters: true },
-  { name: 'out6', key: ['ipv6'], size: DESTINATIONS, hasCounters: true },
+  entry({ name: 'ports', key: ['protocol', 'port'], data: 'mark' }),
+  entry({ name: 'ports4', key: ['ipv4', 'protocol', 'port'], data: 'mark' }),
+  entry({ name: 'ports6', key: ['ipv6', 'protocol', 'port'], data: 'mark' }),
+  range({ name: 'ranges', key: ['protocol', 'port'], data: 'mark' }),
+  range({ name: 'ranges4', key: ['ipv4', 'protocol', 'port'], data: 'mark' }),
+  range({ name: 'ranges6', key: ['ipv6', 'protocol', 'port'], data: 'mark' }),
+  entry({ name: 'picks4', key: ['mark'], data: 'verdict' }),
+  entry({ name: 'picks6', key: ['mark'], data: 'verdict' }),
+  { name: 'slots4', key: ['mark', 'number'], data: 'ipv4' },
+  { name: 'slots6', key: ['mark', 'number'], data: 'ipv6' },
+  { name: 'hairpin4', key: ['ipv4', 'ipv4'] },
+  { name: 'hairpin6', key: ['ipv6', 'ipv6'] },
+  { name: 'in4', key: ['ipv4'], hasCounters: true },
+  { name: 'in6', key: ['ipv6'], hasCounters: true },
+  { name: 'out4', key: ['ipv4'], hasCounters: true },
+  { name: 'out6', key: ['ipv6'], hasCounters: true },
 ]
 
 /** The table `name` of the node whose mesh meets its replicas at `place`. */
@@ -116,7 +111,10 @@ ${rules.map(rule => `    ${rule}\n`).join('')}  }
 `
 }
 
-/** Counts by destination, and keeps replicas from the host's loopback, which the bridge may route to. */
+/**
+ * Counts by destination. Lets in from the ingress network what answers and nothing else: neither to the
+ * host's loopback, which the bridge may route to, nor by a way round an internal network.
+ */
 function composeAccount({ bridge }: IngressPlace): string {
   return `  chain raw {
     type filter hook prerouting priority raw; policy accept;
@@ -124,6 +122,10 @@ function composeAccount({ bridge }: IngressPlace): string {
     ip daddr 127.0.0.0/8 drop
     ip saddr @out4
     ip6 saddr @out6
+  }
+  chain guard {
+    type filter hook prerouting priority mangle; policy accept;
+    iifname "${bridge}" ct state new drop
   }
   chain account {
     type filter hook postrouting priority 300; policy accept;

@@ -14,10 +14,15 @@ export function settleUdp(
   const next = new Map(after.map(service => [service.key, service]))
   const previous = new Map(before.map(service => [service.key, service]))
   forgetPaths(before.filter(isUdp).flatMap(service => lostPaths(service, next.get(service.key))))
-  const opened = after.filter(isUdp).flatMap(service => openedPorts(previous.get(service.key), service))
+  const opened = after
+    .filter(isUdp)
+    .flatMap(service => openedPorts(previous.get(service.key), service))
   if (opened.length === 0) return
   const local = new Set(listAddresses().map(({ address }) => address))
-  forgetUntranslated(port => isIn(opened, port), local)
+  forgetUntranslated(
+    ({ destination, destinationPort }) =>
+      isIn(opened, destinationPort) && (local.has(destination) || destination.startsWith('127.')),
+  )
 }
 
 function lostPaths(service: VirtualService, next: VirtualService | undefined): UdpPath[] {
@@ -25,7 +30,10 @@ function lostPaths(service: VirtualService, next: VirtualService | undefined): U
   const ports = udpPorts(service)
   return addressesOf(service)
     .filter(address => !kept.has(address))
-    .map(address => ({ address, isPort: port => isIn(ports, port) }))
+    .map(address => ({
+      address,
+      isOfService: ({ destinationPort }) => isIn(ports, destinationPort),
+    }))
 }
 
 /** Ports where somebody is now and nobody was. */
