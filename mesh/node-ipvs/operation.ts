@@ -167,6 +167,7 @@ function planStart(wished: SyncDaemon): Plan {
   )
   const advice = {
     EEXIST: `a ${state} runs already; stop it first`,
+    EINVAL: 'sync excludes services with a destination of the other address family',
     ENODEV: `there is no interface "${daemon.interface}"`,
   }
   return { ...plan, subject: { ...plan.subject, advice } }

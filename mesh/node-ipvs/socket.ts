@@ -8,14 +8,14 @@
  * back in step before it is used again.
  */
 import { closeSync } from 'node:fs'
-import { IpvsError } from './error.js'
+import { badReply, IpvsError } from './error.js'
 import { check, lastErrno, libc, LONG_BYTES } from './libc.js'
+import { Reading } from './reading.js'
 import { loseReply, refuse, type Loss, type Subject } from './refusal.js'
 import {
   composeRequest,
   NLM_F,
   NLMSG,
-  parseEnd,
   parseVerdict,
   splitMessages,
   type Message,
@@ -58,6 +58,8 @@ const MOST_BURST = 256
 const MOST_BURST_BYTES = 1 << 16
 /** A read whose answer was lost, or that changed under the reader, is asked again so often. */
 const READ_TRIES = 4
+/** ENOBUFS and EBUSY: a dump met a full queue, or one that did is still under way. */
+const UNFINISHED: readonly number[] = [105, 16]
 const DEFAULT_TIMEOUT_MS = 5000
 
 type Received =
@@ -100,37 +102,14 @@ export class GenericSocket {
 
   /** The one reply to a question. Throws IpvsError with the errno as code. */
   get(request: Request, subject: Subject): Buffer {
-    return this.#read(request, 0, subject, own => {
-      let reply: Buffer | undefined
-      return {
-        take: message => {
-          if (message.type === NLMSG.ERROR) throw refuse(subject, parseVerdict(message))
-          if (message.sequence === own) reply = message.payload
-        },
-        result: () => reply,
-      }
-    })
+    const [reply] = this.#read(request, false, subject)
+    if (reply === undefined) throw badReply('The kernel acknowledges a question without a reply')
+    return reply
   }
 
   /** Every entry of a table. Throws IpvsError with the errno as code. */
   dump(request: Request, subject: Subject): readonly Buffer[] {
-    return this.#read(request, NLM_F.DUMP, subject, () => {
-      const entries: Buffer[] = []
-      let isWhole = false
-      let isTorn = false
-      return {
-        take: message => {
-          isTorn ||= (message.flags & NLM_F.DUMP_INTR) !== 0
-          if (message.type === NLMSG.ERROR) throw refuse(subject, parseVerdict(message))
-          if (message.type !== NLMSG.DONE) return void entries.push(message.payload)
-          const end = parseEnd(message)
-          if (end.errno !== 0) throw refuse(subject, end)
-          isWhole = true
-        },
-        result: () => (isWhole ? entries : undefined),
-        isTorn: () => isTorn,
-      }
-    })
+    return this.#read(request, true, subject)
   }
 
   /** Closing again does nothing. */
@@ -140,28 +119,25 @@ export class GenericSocket {
     closeSync(this.#fd)
   }
 
-  #read<T>(
-    request: Request,
-    flags: number,
-    subject: Subject,
-    collector: (sequence: number) => {
-      take(message: Message): void
-      result(): T | undefined
-      isTorn?(): boolean
-    },
-  ): T {
+  #read(request: Request, isDump: boolean, subject: Subject): readonly Buffer[] {
     for (let tries = 1; ; tries++) {
-      const own = this.#nextSequence()
-      const { take, result, isTorn } = collector(own)
+      const isLast = tries === READ_TRIES
+      const sequence = this.#nextSequence()
+      const reading = new Reading(sequence, isDump)
       const loss = this.#converse(
-        composeRequest(request, flags, own),
-        message => message.sequence === own && take(message),
-        () => result() !== undefined,
+        composeRequest(request, isDump ? NLM_F.DUMP : 0, sequence),
+        message => reading.take(message),
+        () => reading.verdict !== undefined,
       )
-      const value = result()
-      if (value !== undefined && !(isTorn?.() === true && tries < READ_TRIES)) return value
-      const isHopeless = tries === READ_TRIES || loss === 'ETIMEDOUT'
-      if (loss !== undefined && isHopeless) throw loseReply(subject, loss)
+      const { verdict, entries, isTorn } = reading
+      if (verdict === undefined) {
+        if (isLast || loss === 'ETIMEDOUT') throw loseReply(subject, loss ?? 'ETIMEDOUT')
+      } else if (verdict.errno === 0) {
+        if (isLast || !isTorn) return entries
+      } else {
+        if (isLast || !UNFINISHED.includes(verdict.errno)) throw refuse(subject, verdict)
+        this.#isInStep = false
+      }
     }
   }
 
@@ -180,8 +156,9 @@ export class GenericSocket {
     const loss = this.#converse(
       Buffer.concat(messages),
       message => {
-        if (message.type !== NLMSG.ERROR) return
-        answers.set(message.sequence - first, { kind: 'verdict', verdict: parseVerdict(message) })
+        const at = message.sequence - first
+        const isOwn = message.type === NLMSG.ERROR && at >= 0 && at < messages.length
+        if (isOwn) answers.set(at, { kind: 'verdict', verdict: parseVerdict(message) })
       },
       () => answers.size === messages.length,
     )
