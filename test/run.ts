@@ -1,7 +1,8 @@
 /**
  * `npm test [-- FILTER...]`: lint and format (without a filter), then the tests whose path contains a
  * FILTER. Each file is a tap program and runs by itself; those that make namespaces one at a time, for
- * they measure, the others two at a time. In CI a skipped test is a failure.
+ * they measure, the others two at a time; those that need IPVS run in the machine at the end. In CI a
+ * skipped test is a failure.
  *
  * Not `tap run`: it loads a hook into every child process, the containers of our tests included.
  */
@@ -10,23 +11,15 @@ import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-
-interface Outcome {
-  readonly path: string
-  readonly code: number | null
-  readonly output: string
-  readonly seconds: number
-  readonly passed: number
-  readonly failed: number
-  readonly skipped: number
-}
+import { isInside, runInside } from './inside.js'
+import { outcomeOf, report, type Outcome } from './outcome.js'
 
 const testRoot = fileURLToPath(new URL('.', import.meta.url))
 const projectRoot = join(testRoot, '../..')
 /** For one file; the longest takes half a minute. */
 const timeoutMs = 300_000
 /** Folders of tests that use the machine's namespaces and clocks. */
-const laboratory = ['daemon', 'drivers', 'fuzz', 'kernel', 'runtime', 'scenario', 'store']
+const laboratory = ['daemon', 'drivers', 'fuzz', 'kernel', 'lab', 'runtime', 'scenario', 'store']
 
 function listTests(): string[] {
   return readdirSync(testRoot, { recursive: true, encoding: 'utf8' })
@@ -48,43 +41,9 @@ function runFile(path: string): Promise<Outcome> {
     }
     child.on('close', code => {
       const seconds = (performance.now() - startedAt) / 1000
-      resolve({ path, code, output, seconds, ...countResults(output) })
+      resolve(outcomeOf({ path, code: code ?? undefined, output, seconds }))
     })
   })
-}
-
-/** From the summary that tap prints last: `# { total: 9, pass: 7, fail: 1, skip: 1 }`. */
-function countResults(output: string): Pick<Outcome, 'passed' | 'failed' | 'skipped'> {
-  const summary = output.slice(output.lastIndexOf('\n# { total:'))
-  const of = (word: string): number => Number(new RegExp(`${word}: (\\d+)`).exec(summary)?.[1] ?? 0)
-  return { passed: of('pass'), failed: of('fail'), skipped: of('skip') }
-}
-
-/** The failed tests with what tap says about them, without the passed ones. */
-function failuresOf(output: string): string {
-  const lines = output.split('\n')
-  const isEnd = (line: string): boolean => /^\s*(ok \d|# Subtest|1\.\.\d|TAP version)/.test(line)
-  const kept: string[] = []
-  let isKept = false
-  for (const line of lines) {
-    if (/^\s*not ok /.test(line)) isKept = true
-    else if (isEnd(line)) isKept = false
-    if (isKept) kept.push(line)
-  }
-  return kept.length > 0 ? kept.join('\n') : lines.slice(-40).join('\n')
-}
-
-function skipsOf(output: string): string[] {
-  return output.split('\n').filter(line => /^\s*ok .*# skip/i.test(line))
-}
-
-function report(outcome: Outcome): void {
-  const { path, code, output, seconds, passed, skipped } = outcome
-  const skips = skipped > 0 ? `, ${skipped} skipped` : ''
-  const verdict = code === 0 ? 'ok    ' : 'FAILED'
-  process.stdout.write(`${verdict} ${path} (${passed} passed${skips}, ${seconds.toFixed(1)} s)\n`)
-  for (const line of skipsOf(output)) process.stdout.write(`       ${line.trim()}\n`)
-  if (code !== 0) process.stdout.write(`${failuresOf(output)}\n`)
 }
 
 async function runAll(paths: readonly string[], concurrency: number): Promise<Outcome[]> {
@@ -119,12 +78,14 @@ if (chosen.length === 0) {
 }
 if (filters.length === 0) lint()
 const isLaboratory = (path: string): boolean => laboratory.includes(path.split('/')[0] ?? '')
+const outside = chosen.filter(path => !isInside(path))
 const outcomes = [
   ...(await runAll(
-    chosen.filter(path => !isLaboratory(path)),
+    outside.filter(path => !isLaboratory(path)),
     2,
   )),
-  ...(await runAll(chosen.filter(isLaboratory), 1)),
+  ...(await runAll(outside.filter(isLaboratory), 1)),
+  ...(await runInside(testRoot, chosen.filter(isInside))),
 ]
 const sum = (pick: (outcome: Outcome) => number): number =>
   outcomes.reduce((total, outcome) => total + pick(outcome), 0)

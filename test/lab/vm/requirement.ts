@@ -18,7 +18,7 @@ const emulator = '/usr/bin/qemu-system-x86_64'
 const busybox = '/bin/busybox'
 /** Of the guest, which loads modules with it. */
 const modprobe = '/sbin/modprobe'
-const packages = 'qemu-system-x86 linux-image-cloud-amd64 busybox-static kmod'
+const packages = 'qemu-system-x86 linux-image-cloud-amd64 busybox-static ipvsadm kmod'
 
 /** What the machine needs, or one sentence that says what is missing and how to get it. */
 export function findEquipment(): Equipment | string {

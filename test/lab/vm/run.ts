@@ -43,7 +43,10 @@ export async function runInMachine(command: Command): Promise<Omit<JobResult, 'n
   return result
 }
 
-/** Runs `jobs` in one machine; each that ends is told at once. Throws MachineError. */
+/**
+ * Runs `jobs` in one machine; each that ends is told at once. Throws MachineError, and before that
+ * tells of each job that did not end, with what it wrote so far.
+ */
 export async function runJobs(
   jobs: readonly Job[],
   options: {
@@ -63,16 +66,24 @@ export async function runJobs(
     jobs,
     concurrency: options.concurrency ?? 1,
   }
-  await bootMachine(equipment, work, options.timeoutMs, message => {
-    if (message.kind === 'output') {
-      const { name, text } = message
-      outputs.set(name, (outputs.get(name) ?? '') + text)
-      options.onOutput?.(text, name)
-    } else if (message.kind === 'end') {
-      const { name, code, seconds } = message
-      options.onEnd({ name, code, seconds, output: outputs.get(name) ?? '' })
-    }
-  })
+  const pending = new Set(jobs.map(({ name }) => name))
+  const end = (name: string, code: number | undefined, seconds: number): void => {
+    pending.delete(name)
+    options.onEnd({ name, code, seconds, output: outputs.get(name) ?? '' })
+  }
+  try {
+    await bootMachine(equipment, work, options.timeoutMs, message => {
+      if (message.kind === 'output') {
+        const { name, text } = message
+        outputs.set(name, (outputs.get(name) ?? '') + text)
+        options.onOutput?.(text, name)
+      } else if (message.kind === 'end') {
+        end(message.name, message.code, message.seconds)
+      }
+    })
+  } finally {
+    for (const name of pending) end(name, undefined, 0)
+  }
 }
 
 function entryOf(name: string): [string, string][] {
