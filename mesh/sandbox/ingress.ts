@@ -6,6 +6,8 @@
  * Acts on the namespace of the calling moment, the sandbox's.
  */
 
+import { runNft } from '../../src/kernel/nft.js'
+import { dumpShape } from '../../src/kernel/nft-dump.js'
 import { getLink } from '../../src/kernel/rtnetlink.js'
 import {
   reconcileRoutes,
@@ -18,9 +20,10 @@ import { readSysctl, writeSysctl } from '../../src/kernel/sysctl.js'
 import { MeshError } from '../error.js'
 import { pointMark } from '../marks.js'
 import { Contents } from '../nft/contents.js'
+import { composeRemoval } from '../nft/program.js'
 import { NftTable, runSteps } from '../nft/table.js'
 import type { IngressPoint, Protocol } from '../state.js'
-import { composeIngressElements, ingressProgram } from './ingress-program.js'
+import { composeIngressElements, INGRESS_TABLE, ingressProgram } from './ingress-program.js'
 
 /** Published ports and where they lead. Ports that are published as they are need no entry. */
 export interface IngressTarget {
@@ -87,6 +90,23 @@ export function reconcileIngress(wanted: SandboxIngress): boolean {
     runSteps(table.reconcile(new Contents(composeIngressElements(wanted)))),
   ]
   return changes.some(count => count > 0)
+}
+
+/** Takes everything of it away; returns whether there was anything. Settings stay. */
+export function removeIngress(): boolean {
+  const isOurs = ({ protocol }: Rule): boolean => protocol === PROTOCOL
+  const tables = new Set(listRules().filter(isOurs).map(({ table }) => table))
+  let changes = reconcileRules([], isOurs)
+  for (const table of tables) changes += reconcileRoutes(table, [])
+  for (const route of listTableRoutes(MAIN_TABLE)) {
+    const isFallback = route.metric === FALLBACK_METRIC && route.destination === undefined
+    if (isFallback && removeRoute(MAIN_TABLE, route)) changes++
+  }
+  if (dumpShape(INGRESS_TABLE).flags !== undefined) {
+    runNft(composeRemoval(INGRESS_TABLE))
+    changes++
+  }
+  return changes > 0
 }
 
 function writeSettings(interfaceName: string): number {

@@ -44,6 +44,12 @@ export interface ContainerView {
   readonly service?: string
   readonly state: string
   readonly health: string
+  /** Absent: it has no probe. */
+  readonly isReady?: boolean
+  /** Why it is not ready. */
+  readonly unreadyReason?: string
+  /** Takes no new connections, by command. */
+  readonly isDraining?: true
   readonly exitCode?: number
   readonly failure?: string
   readonly pid?: number
@@ -161,7 +167,7 @@ export interface StatusReply {
   readonly root: string
   readonly startedAt: string
   readonly isBackground: boolean
-  readonly dataplane: string
+  readonly dataplane: DataplaneView
   readonly health: 'ok' | 'degraded'
   /** What is wrong, one sentence each; empty where health is ok. */
   readonly problems: readonly string[]
@@ -193,4 +199,95 @@ export interface ProjectView {
     readonly running: number
   }[]
   readonly networks: readonly string[]
+}
+
+/** A service with what it was given. */
+export interface ServiceView {
+  readonly project: string
+  readonly name: string
+  readonly endpointMode: 'vip' | 'dnsrr'
+  readonly vips: readonly {
+    readonly network: string
+    readonly ipv4?: string
+    readonly ipv6?: string
+  }[]
+  readonly ports: readonly PublishedPortView[]
+  readonly replicas: { readonly wanted: number; readonly running: number; readonly ready: number }
+  readonly scheduler: string
+  /** `none`, or `client-ip` with its time-out in seconds. */
+  readonly affinity: string
+  readonly affinityTimeoutSeconds?: number
+  readonly drainSeconds: number
+}
+
+export interface PublishedPortView {
+  readonly published: number
+  readonly target: number
+  readonly protocol: string
+  readonly mode: 'ingress' | 'host'
+  /** Absent: every address of the node. */
+  readonly hostAddress?: string
+  /** `host` mode: the replica that answers there. */
+  readonly container?: string
+}
+
+/** Published port -> virtual address -> replicas. */
+export interface MeshPortView extends PublishedPortView {
+  readonly project: string
+  readonly service: string
+  readonly vips: readonly string[]
+  readonly scheduler: string
+  readonly replicas: readonly MeshReplicaView[]
+}
+
+export interface MeshReplicaView {
+  readonly name: string
+  readonly weight: number
+  /** `ready`, `unready`, `draining`, `stopping`, or what else keeps connections away. */
+  readonly state: string
+  /** Whether new connections go to it. */
+  readonly isServing: boolean
+  /** Why not, or why although. */
+  readonly reason?: string
+  /** Connections through published ports that live now. */
+  readonly activeConnections: number
+  /** Decimal digits; absent where the dataplane does not count. */
+  readonly inBytes?: string
+  readonly outBytes?: string
+}
+
+export interface MeshReply {
+  readonly dataplane: DataplaneView
+  readonly ports: readonly MeshPortView[]
+}
+
+export interface DataplaneView {
+  readonly kind: string
+  /** One sentence: which one, and why. */
+  readonly reason: string
+}
+
+/** What happens to a new connection to a published port, hop by hop. */
+export interface TraceReply {
+  readonly port: number
+  readonly protocol: string
+  readonly service: string
+  readonly hops: readonly { readonly where: string; readonly what: string }[]
+}
+
+export interface DrainRequest {
+  /** For established connections; absent: as the service declares. */
+  readonly timeoutSeconds?: number
+  /** Takes connections again. */
+  readonly isUndone: boolean
+}
+
+/** What is absent stays as it is. The next `up` of the file has the last word. */
+export interface UpdateServiceRequest {
+  readonly scheduler?: 'rr' | 'wrr' | 'lc' | 'wlc' | 'sh' | 'mh'
+  readonly affinity?: 'none' | 'client-ip'
+  readonly affinityTimeoutSeconds?: number
+  /** By replica number. */
+  readonly weights?: Readonly<Record<string, number>>
+  readonly drainSeconds?: number
 }

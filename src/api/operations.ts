@@ -6,12 +6,17 @@ import type {
   CreateNetworkRequest,
   DigReply,
   DigRequest,
+  DrainRequest,
   ExplainReply,
+  MeshReply,
   NetworkView,
   ProcessView,
   ProjectView,
   Report,
+  ServiceView,
   StatusReply,
+  TraceReply,
+  UpdateServiceRequest,
   UpRequest,
 } from './contract.js'
 
@@ -52,6 +57,14 @@ export interface Operations {
   pruneNetworks(): Promise<readonly string[]>
   connect(network: string, request: ConnectRequest): Promise<void>
   disconnect(network: string, container: string): Promise<void>
+
+  listServices(): readonly ServiceView[]
+  /** `service` is NAME or PROJECT/NAME. */
+  updateService(service: string, request: UpdateServiceRequest, report: Report): Promise<void>
+  drain(nameOrId: string, request: DrainRequest, report: Report): Promise<void>
+  mesh(): Promise<MeshReply>
+  /** `protocol` undefined: the one that the port is published with. */
+  trace(port: number, protocol?: string): Promise<TraceReply>
 
   dig(request: DigRequest): Promise<DigReply>
   explain(from: string, name: string, type: string): ExplainReply

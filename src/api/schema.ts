@@ -27,6 +27,21 @@ export const scaleBody = z.object({
     z.number().int().min(0).max(10_000, 'a service has at most 10000 replicas'),
   ),
 })
+export const drainBody = z.object({
+  timeoutSeconds: z.number().min(0).exactOptional(),
+  isUndone: z.boolean(),
+})
+export const updateServiceBody = z.object({
+  scheduler: z.enum(['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh']).exactOptional(),
+  affinity: z.enum(['none', 'client-ip']).exactOptional(),
+  affinityTimeoutSeconds: z.number().int().min(1).exactOptional(),
+  weights: z.record(text, z.number().int().min(1).max(65_535)).exactOptional(),
+  drainSeconds: z.number().min(0).exactOptional(),
+})
+export const traceQuery = z.object({
+  port: z.coerce.number().int().min(1).max(65_535),
+  protocol: z.enum(['tcp', 'udp', 'sctp']).optional(),
+})
 export const renameBody = z.object({ name: text })
 export const logsQuery = z.object({ tail: count.optional(), follow: flag })
 export const createNetworkBody = z.object({

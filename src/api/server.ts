@@ -13,12 +13,15 @@ import {
   digQuery,
   disconnectBody,
   downQuery,
+  drainBody,
   explainQuery,
   logsQuery,
   renameBody,
   scaleBody,
   stopQuery,
+  traceQuery,
   upBody,
+  updateServiceBody,
 } from './schema.js'
 
 /** Compose files with their environment are small; 8 MiB bounds what a client can make us hold. */
@@ -54,6 +57,7 @@ export async function openApiServer(
   addProjectRoutes(server, operations)
   addContainerRoutes(server, operations)
   addNetworkRoutes(server, operations)
+  addMeshRoutes(server, operations)
   addDnsRoutes(server, operations)
   server.get('/v1/status', () => operations.status())
   server.post('/v1/shutdown', async (_request, reply) => {
@@ -153,6 +157,25 @@ function addNetworkRoutes(server: FastifyInstance, operations: Operations): void
   server.post('/v1/networks/:name/disconnect', async request => {
     await operations.disconnect(named(request), disconnectBody.parse(request.body).container)
     return {}
+  })
+}
+
+function addMeshRoutes(server: FastifyInstance, operations: Operations): void {
+  server.get('/v1/services', () => operations.listServices())
+  server.post('/v1/services/:name/update', (request, reply) => {
+    const { name } = nameParameters.parse(request.params)
+    const body = updateServiceBody.parse(request.body)
+    return streamProgress(reply, report => operations.updateService(name, body, report))
+  })
+  server.post('/v1/containers/:name/drain', (request, reply) => {
+    const { name } = nameParameters.parse(request.params)
+    const body = drainBody.parse(request.body)
+    return streamProgress(reply, report => operations.drain(name, body, report))
+  })
+  server.get('/v1/mesh', () => operations.mesh())
+  server.get('/v1/mesh/trace', request => {
+    const { port, protocol } = traceQuery.parse(request.query)
+    return operations.trace(port, protocol)
   })
 }
 

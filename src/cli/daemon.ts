@@ -7,6 +7,7 @@ interface DaemonOptions {
   readonly background?: true
   readonly logLevel: string
   readonly resolvConf: string
+  readonly dataplane: 'auto' | 'ipvs' | 'nftables' | 'userspace'
 }
 
 export function addDaemonCommand(program: Command): void {
@@ -15,6 +16,12 @@ export function addDaemonCommand(program: Command): void {
     .description('run the daemon in the foreground; SIGTERM ends it and leaves containers running')
     .option('--background', 'end by itself when the last project is down, as `up` starts it')
     .option('--resolv-conf <file>', "the host's nameservers", '/etc/resolv.conf')
+    .addOption(
+      new Option('--dataplane <kind>', 'what balances connections to published ports')
+        .choices(['auto', 'ipvs', 'nftables', 'userspace'])
+        .default('auto')
+        .env('PORTOLAN_DATAPLANE'),
+    )
     .addOption(
       new Option('--log-level <level>', 'how much to log')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal'])
@@ -32,6 +39,7 @@ export function addDaemonCommand(program: Command): void {
         isBackground: options.background ?? false,
         logLevel: options.logLevel,
         resolvConf: options.resolvConf,
+        dataplane: options.dataplane,
       })
     })
 }

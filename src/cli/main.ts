@@ -8,13 +8,16 @@ import { addContainerCommands } from './container.js'
 import { addDaemonCommand } from './daemon.js'
 import { addDemoCommand } from './demo.js'
 import { addDigCommand } from './dig.js'
+import { addDrainCommand } from './drain.js'
 import { addDownCommand } from './down.js'
 import { addExecCommand } from './exec.js'
 import { addExplainCommand } from './explain.js'
 import { addLogsCommand } from './logs.js'
+import { addMeshCommand } from './mesh.js'
 import { addNetworkCommand } from './network.js'
 import { addPsCommand } from './ps.js'
 import { addScaleCommand } from './scale.js'
+import { addServiceCommands } from './services.js'
 import { addStatusCommand } from './status.js'
 import { addUpCommand } from './up.js'
 import { version } from '../api/version.js'
@@ -54,6 +57,9 @@ function createProgram(): Command {
   addDigCommand(program)
   addExplainCommand(program)
   addNetworkCommand(program)
+  addServiceCommands(program)
+  addMeshCommand(program)
+  addDrainCommand(program)
   addStatusCommand(program)
   addDaemonCommand(program)
   addDemoCommand(program)

@@ -44,7 +44,12 @@ function describeState(container: ContainerView): string {
   const { state, health, exitCode, failure } = container
   if (failure !== undefined && state !== 'running') return `${state} (${failure})`
   if (state === 'exited' && exitCode !== undefined) return `exited (${exitCode})`
-  return health === 'none' ? state : `${state} (${health})`
+  const marks = [
+    ...(health === 'none' ? [] : [health]),
+    ...(state === 'running' && container.isReady === false ? ['not ready'] : []),
+    ...(container.isDraining ? ['draining'] : []),
+  ]
+  return marks.length === 0 ? state : `${state} (${marks.join(', ')})`
 }
 
 function formatEndpoints({ endpoints, networkMode }: ContainerView): string {

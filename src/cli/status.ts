@@ -40,7 +40,7 @@ export function formatStatus(status: StatusReply): string {
     `portolan ${status.version}, pid ${status.pid}, since ${status.startedAt}, ${megabytes} MB`,
     `health: ${status.health}`,
     ...status.problems.map(problem => `  ${problem}`),
-    `dataplane: ${status.dataplane}`,
+    `dataplane: ${status.dataplane.reason}`,
     `networks: ${counts.networks}, containers: ${counts.running} of ${counts.containers} running`,
     `resolver: ${resolver.answered} answered, ${resolver.forwarded} forwarded, ${resolver.dropped} dropped`,
     ...(upstreams.length === 0

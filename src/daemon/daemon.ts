@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import type { WantedDataplane } from '../../mesh/index.js'
 import { openPoller } from '../../resolver/listen/poller.js'
 import { Resolver } from '../../resolver/index.js'
 import type { Paths } from '../api/paths.js'
@@ -12,19 +13,28 @@ import { systemClock } from '../base/clock.js'
 import { CodedError, errorMessage } from '../base/error.js'
 import { Lifetime } from '../base/lifetime.js'
 import type { Logger } from '../base/log.js'
-import { BridgeDriver } from '../drivers/bridge.js'
+import { BridgeDriver, bridgeMac } from '../drivers/bridge.js'
+import { planIngressPlace } from '../plan/mesh.js'
 import { openLmdbStore, trustedRecord, type Store } from '../store/index.js'
 import { Addresses } from './addresses.js'
+import { checkService, openDataplanes } from './dataplanes.js'
+import { ConnectionDrainer } from './drain.js'
 import { Effects } from './effects.js'
+import { listenerFinder } from './host-ports.js'
 import { HostResolver, planContainerResolvConf } from './host-resolver.js'
 import { openHostView } from './host-view.js'
 import { openLog } from './log.js'
+import { MeshControl } from './mesh.js'
+import { MeshOperations } from './mesh-operations.js'
 import { Names } from './names.js'
 import { Networks } from './networks.js'
 import { DaemonOperations } from './operations.js'
+import type { MeshDeclaration } from './project-declaration.js'
 import { Projects } from './projects.js'
+import { ReadinessKeeper } from './readiness.js'
 import { openReconcileLoop } from './reconcile.js'
 import { finishStops, recoverContainers } from './recovery.js'
+import { SandboxMeshes } from './sandbox-meshes.js'
 import { Sandboxes } from './sandboxes.js'
 import { State, type Records } from './state.js'
 import { describeStatus } from './status.js'
@@ -37,6 +47,7 @@ export interface DaemonOptions {
   readonly logLevel: string
   /** Default /etc/resolv.conf. */
   readonly resolvConf: string
+  readonly dataplane: WantedDataplane
 }
 
 export class DaemonError extends CodedError<'NOT_ROOT'> {}
@@ -103,14 +114,52 @@ async function compose(
   lifetime.defer(() => resolver.close())
   const state = new State(store, logger)
   const table = paths.root === '/' ? 'portolan' : `portolan_${instance.slice(0, 8)}`
-  const driver = new BridgeDriver({ instance, table })
+  const ipvsLink = `ptl-ipvs-${instance.slice(0, 4)}`
+  const driver = new BridgeDriver({ instance, table, innerLinks: [ipvsLink] })
   const names = new Names(resolver)
   const hostResolver = new HostResolver(options.resolvConf, () => void followHostResolver())
   lifetime.defer(() => hostResolver.close())
   const addresses = new Addresses(state)
-  const sandboxes = new Sandboxes({ state, names, resolver, driver, hostResolver, poller, logger })
+  const dataplanes = openDataplanes({
+    wanted: options.dataplane,
+    table: table.replace('portolan', 'portolan_mesh'),
+    runDirectory: dirname(paths.socket),
+    poller,
+    logger,
+  })
+  logger.info({ dataplane: dataplanes.choice.kind }, `Dataplane: ${dataplanes.choice.reason}`)
+  const mesh: MeshControl = new MeshControl({
+    sandboxes: new SandboxMeshes({ state, place: () => mesh.place, logger }),
+    openDataplane: place => dataplanes.open(place),
+    preparePlace: () => {
+      const network = [...state.snapshot.networks.values()].find(({ isIngress }) => isIngress)
+      if (network === undefined) return undefined
+      effects.reconcile([network.id])
+      const name = driver.bridgeOf(network.id)
+      if (name === undefined) return undefined
+      return planIngressPlace(network, { name, mac: bridgeMac(network) }, ipvsLink)
+    },
+    logger,
+  })
+  lifetime.defer(() => mesh.close())
+  const sandboxes = new Sandboxes({
+    state,
+    names,
+    resolver,
+    driver,
+    hostResolver,
+    poller,
+    logger,
+    mesh,
+  })
   lifetime.defer(() => sandboxes.release())
-  const effects = new Effects({ state, driver, sandboxes })
+  const effects: Effects = new Effects({ state, driver, sandboxes, mesh })
+  const drainer = new ConnectionDrainer({
+    state,
+    sandboxes,
+    committed: () => mesh.committed(),
+    logger,
+  })
   const supervisor = new Supervisor({
     state,
     addresses,
@@ -119,12 +168,32 @@ async function compose(
     clock: systemClock,
     logger,
     directory: paths.containers,
+    drainer,
+    readiness: new ReadinessKeeper({ state, sandboxes, clock: systemClock }),
   })
   lifetime.defer(() => supervisor.close())
   const isOurs = (alias: string): boolean => alias.startsWith(`portolan:${instance}:`)
   const host = openHostView(hostResolver, isOurs)
   const networks = new Networks({ state, addresses, host, effects, instance })
-  const projects = new Projects({ state, addresses, networks, supervisor, effects })
+  const declaration: MeshDeclaration = {
+    listenerFinder,
+    check: service => checkService(service, dataplanes),
+  }
+  const projects = new Projects({
+    state,
+    addresses,
+    networks,
+    supervisor,
+    effects,
+    mesh: declaration,
+  })
+  const meshOperations = new MeshOperations({
+    state,
+    mesh,
+    drainer,
+    declaration,
+    dataplane: () => dataplanes.choice,
+  })
 
   const followHostResolver = async (): Promise<void> => {
     logger.info({ path: hostResolver.current.path }, 'The host has other nameservers now')
@@ -151,6 +220,8 @@ async function compose(
     logger,
     directory: paths.containers,
   }
+  await mesh.load(state.snapshot)
+  state.catalog.subscribe((snapshot, delta, previous) => mesh.update(snapshot, delta, previous))
   await recoverContainers(recovery)
   effects.sweep()
   const loop = openReconcileLoop({
@@ -171,6 +242,7 @@ async function compose(
     networks,
     projects,
     sandboxes,
+    mesh: meshOperations,
     resolver,
     upstreamsOf: container =>
       planContainerResolvConf(container, 'internal', hostResolver.current, true).upstreams.map(
@@ -185,7 +257,8 @@ async function compose(
         startedAt,
         root: paths.root,
         isBackground: options.isBackground,
-        problems: loop.problems(),
+        problems: [...loop.problems(), ...mesh.problems()],
+        dataplane: dataplanes.choice,
       }),
     shutdown: end,
     afterDown: () => {
@@ -206,6 +279,9 @@ async function compose(
   // After the socket answers: what was acknowledged may take its time to stop and to start.
   void supervisor.watchLogs()
   const goOn = async (): Promise<void> => {
+    for (const container of state.snapshot.containers.values()) {
+      if (container.draining !== undefined) void meshOperations.finishDrain(container)
+    }
     await finishStops(recovery)
     await projects.converge(report(logger))
   }

@@ -7,7 +7,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../base/log.js'
 import { errorMessage } from '../base/error.js'
 import type { Container } from '../catalog/container.js'
-import { destroyTcp, listListeners, listTcpConnections, type TcpConnection } from '../kernel/sock-diag.js'
+import {
+  destroyTcp,
+  listListeners,
+  listTcpConnections,
+  type TcpConnection,
+  type TcpState,
+} from '../kernel/sock-diag.js'
 import { balanceOf, findService, serviceKeyOf } from '../plan/serving.js'
 import type { Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
@@ -28,8 +34,14 @@ export interface DrainResult {
 
 /** How often connections are counted: soon at first, for most are short. */
 const pollMs = { first: 20, longest: 250 } as const
-/** States in which one side still has something to say or to read (tcp_states.h). */
-const living = new Set(['established', 'syn-recv', 'fin-wait-1', 'fin-wait-2', 'close-wait'])
+/** States in which one side may still have something to say. */
+const living = new Set<TcpState>([
+  'established',
+  'syn-received',
+  'fin-wait-1',
+  'fin-wait-2',
+  'close-wait',
+])
 
 export class ConnectionDrainer implements Drainer {
   readonly #options: DrainerOptions
@@ -92,7 +104,7 @@ export class ConnectionDrainer implements Drainer {
   #reset(container: Container, connections: readonly TcpConnection[]): number {
     const { sandboxes, logger } = this.#options
     try {
-      return sandboxes.runIn(container, () => connections.filter(destroyTcp).length)
+      return sandboxes.runIn(container, () => connections.filter(one => destroyTcp(one)).length)
     } catch (error) {
       // They end with the program, then.
       logger.warn({ container: container.name }, `Cannot reset connections: ${errorMessage(error)}`)

@@ -4,6 +4,7 @@ import type { Container } from '../catalog/container.js'
 import type { Network, NetworkSpec } from '../catalog/network.js'
 import type { BridgeDriver } from '../drivers/bridge.js'
 import type { RouteNews } from '../kernel/rtnetlink.js'
+import type { MeshControl } from './mesh.js'
 import type { NetworkEffects } from './networks.js'
 import type { Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
@@ -12,12 +13,15 @@ export class Effects implements NetworkEffects {
   readonly #state: State
   readonly #driver: BridgeDriver
   readonly #sandboxes: Sandboxes
+  readonly #mesh: Pick<MeshControl, 'reconcileAll'>
 
   constructor(options: {
     readonly state: State
     readonly driver: BridgeDriver
     readonly sandboxes: Sandboxes
+    readonly mesh: Pick<MeshControl, 'reconcileAll'>
   }) {
+    this.#mesh = options.mesh
     this.#state = options.state
     this.#driver = options.driver
     this.#sandboxes = options.sandboxes
@@ -58,6 +62,7 @@ export class Effects implements NetworkEffects {
     } finally {
       // A network that cannot be mended is no reason to leave the sandboxes as they are.
       await this.#sandboxes.reconcileAll()
+      await this.#mesh.reconcileAll()
     }
   }
 

@@ -8,12 +8,17 @@ import type {
   CreateNetworkRequest,
   DigReply,
   DigRequest,
+  DrainRequest,
   ExplainReply,
+  MeshReply,
   NetworkView,
   ProcessView,
   ProjectView,
   Report,
+  ServiceView,
   StatusReply,
+  TraceReply,
+  UpdateServiceRequest,
   UpRequest,
 } from '../api/contract.js'
 import type { DownOptions, Operations } from '../api/operations.js'
@@ -26,6 +31,7 @@ import { nsenterArguments, readLog } from '../runtime/index.js'
 import { dig } from './dig.js'
 import { explainLines } from './explain.js'
 import { requireContainer, requireNetwork } from './find.js'
+import type { MeshOperations } from './mesh-operations.js'
 import type { Networks } from './networks.js'
 import { refuseLeaving } from './project-declaration.js'
 import type { Projects } from './projects.js'
@@ -40,6 +46,7 @@ export interface OperationsOptions {
   readonly networks: Networks
   readonly projects: Projects
   readonly sandboxes: Sandboxes
+  readonly mesh: MeshOperations
   readonly resolver: Resolver
   /** Addresses that the container's questions go to. */
   readonly upstreamsOf: (container: Container) => readonly string[]
@@ -213,6 +220,26 @@ export class DaemonOperations implements Operations {
 
   disconnect(network: string, container: string): Promise<void> {
     return this.#options.networks.disconnect(this.#network(network), container)
+  }
+
+  listServices(): readonly ServiceView[] {
+    return this.#options.mesh.listServices()
+  }
+
+  updateService(service: string, request: UpdateServiceRequest, report: Report): Promise<void> {
+    return this.#options.mesh.updateService(service, request, report)
+  }
+
+  async drain(nameOrId: string, request: DrainRequest, report: Report): Promise<void> {
+    await this.#options.mesh.drain(this.#container(nameOrId), request, report)
+  }
+
+  mesh(): Promise<MeshReply> {
+    return this.#options.mesh.mesh()
+  }
+
+  trace(port: number, protocol?: string): Promise<TraceReply> {
+    return this.#options.mesh.trace(port, protocol)
   }
 
   dig(request: DigRequest): Promise<DigReply> {

@@ -4,19 +4,16 @@
  */
 
 import { closeSync } from 'node:fs'
-import type { Logger } from '../base/log.js'
-import { errorMessage } from '../base/error.js'
-import { openNftMonitor } from '../kernel/monitor.js'
 import { runInNetns, type Netns } from '../kernel/netns.js'
 import { listTables, queryNft, runNft } from '../kernel/nft.js'
 import { openTcpListener, openUdpSocket } from '../kernel/socket.js'
-import type { Poller } from '../runtime/index.js'
+import { sandboxTables } from './sandbox-watch.js'
 
 /** Docker's address for it, which programs and images know. */
 export const resolverAddress = '127.0.0.11'
 /** Tried first, so that a restarted daemon finds the flows of the last one at the same port. */
 const preferredPort = 35353
-const tableName = 'portolan_dns'
+const tableName = sandboxTables.dns
 /** A burst of queries waits here while the daemon is busy; the kernel's default holds about 270. */
 const receiveBufferBytes = 1 << 20
 const backlog = 512
@@ -26,10 +23,6 @@ export interface ResolverSockets {
   readonly tcpFd: number
   readonly udpPort: number
   readonly tcpPort: number
-}
-
-export interface RuleWatch {
-  close(): void
 }
 
 export function openResolverSockets(netns: Netns): ResolverSockets {
@@ -47,44 +40,11 @@ export function openResolverSockets(netns: Netns): ResolverSockets {
   })
 }
 
-/** Puts the rules in, and puts them in again within moments when somebody flushes them. */
-export function watchResolverRules(options: {
-  readonly netns: Netns
-  readonly udpPort: number
-  readonly tcpPort: number
-  readonly poller: Poller
-  readonly logger: Logger
-}): RuleWatch {
-  const { netns, udpPort, tcpPort, poller, logger } = options
-  const install = (): boolean => runInNetns(netns, () => installRules(udpPort, tcpPort))
-  install()
-  const monitor = runInNetns(netns, () => openNftMonitor())
-  let isClosed = false
-  const check = (): void => {
-    monitor.read()
-    if (isClosed) return
-    try {
-      if (!install()) return
-      logger.warn({}, `Somebody changed the table ip ${tableName} of a sandbox; it is back`)
-    } catch (error) {
-      logger.error({}, `Cannot restore the rules of a sandbox: ${errorMessage(error)}`)
-    }
-  }
-  poller.add(monitor.fd, check)
-  return {
-    close() {
-      isClosed = true
-      poller.remove(monitor.fd)
-      monitor.close()
-    },
-  }
-}
-
 /**
- * Returns whether it wrote. In a fresh sandbox nothing is replaced, which the kernel does in half a
+ * Puts the rules in where they are not, in the namespace of the calling moment. Returns whether it wrote. In a fresh sandbox nothing is replaced, which the kernel does in half a
  * millisecond; a replacement waits for every processor, as does each sandbox in a daemon's restart.
  */
-function installRules(udpPort: number, tcpPort: number): boolean {
+export function installResolverRules(udpPort: number, tcpPort: number): boolean {
   const isThere = listTables().some(({ family, name }) => family === 'ip' && name === tableName)
   if (isThere && holdsRules(queryNft(`list table ip ${tableName}`), udpPort, tcpPort)) return false
   const clear = isThere ? `delete table ip ${tableName}\n` : ''

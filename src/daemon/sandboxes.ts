@@ -20,7 +20,8 @@ import { rewriteFile, type ContainerFiles, type Poller } from '../runtime/index.
 import type { HostResolver } from './host-resolver.js'
 import { composeFiles, type SandboxFiles } from './files.js'
 import type { Names } from './names.js'
-import { openResolverSockets, watchResolverRules, type RuleWatch } from './resolver-sockets.js'
+import { installResolverRules, openResolverSockets } from './resolver-sockets.js'
+import { sandboxTables, watchSandbox, type SandboxWatch } from './sandbox-watch.js'
 import type { State } from './state.js'
 
 /** A sandbox as a process is started in it. */
@@ -39,6 +40,16 @@ export interface SandboxesOptions {
   readonly hostResolver: HostResolver
   readonly poller: Poller
   readonly logger: Logger
+  readonly mesh: SandboxMesh
+}
+
+/** What the mesh does in a sandbox. */
+export interface SandboxMesh {
+  /** Written when this returns: nobody connects before. Throws KernelError. */
+  openSandbox(container: Container, netns: Netns): void
+  closeSandbox(containerId: string): void
+  /** Somebody changed the mesh's rules there. */
+  restoreSandbox(containerId: string): void
 }
 
 /** An own sandbox: what has to be undone. */
@@ -47,7 +58,9 @@ interface Own extends OpenSandbox {
   readonly netns: Netns
   /** One for the life of the sandbox: the forwarder knows its sockets by it. */
   readonly space: SocketSpace
-  rules?: RuleWatch
+  /** Where the resolver listens, once it does. */
+  resolverPorts?: { readonly udp: number; readonly tcp: number }
+  watch?: SandboxWatch
 }
 
 export class Sandboxes {
@@ -95,7 +108,7 @@ export class Sandboxes {
 
   /** Whether a resolver of ours listens in the sandbox of a container. */
   hasResolver(containerId: string): boolean {
-    return this.#own.get(containerId)?.rules !== undefined
+    return this.#own.get(containerId)?.resolverPorts !== undefined
   }
 
   /** What the container calls itself; undefined where that is the host's own name. */
@@ -132,10 +145,11 @@ export class Sandboxes {
   close(containerId: string): void {
     const own = this.#own.get(containerId)
     if (own === undefined) return
-    const { names, resolver, driver, state, logger } = this.#options
+    const { names, resolver, driver, state, logger, mesh } = this.#options
     this.#own.delete(containerId)
     names.removeOutlook(containerId)
-    own.rules?.close()
+    mesh.closeSandbox(containerId)
+    own.watch?.close()
     resolver
       .removeSandbox(containerId)
       .catch((error: unknown) => logger.warn({ containerId }, errorMessage(error)))
@@ -155,7 +169,7 @@ export class Sandboxes {
   /** Lets go of every sandbox; they stay as they are for their processes. */
   async release(): Promise<void> {
     for (const [id, own] of this.#own) {
-      own.rules?.close()
+      own.watch?.close()
       this.#options.names.removeOutlook(id)
       closeNetns(own.netns)
     }
@@ -181,6 +195,8 @@ export class Sandboxes {
     try {
       this.#reconcileLinks(container, netns)
       await this.#listen(container, own)
+      this.#options.mesh.openSandbox(container, netns)
+      this.#watch(container, own)
       return own
     } catch (error) {
       this.close(container.id)
@@ -217,11 +233,12 @@ export class Sandboxes {
 
   /** A resolver in the sandbox from the first network with names on; it stays while the sandbox does. */
   async #listen(container: Container, own: Own): Promise<void> {
-    const { state, names, resolver, hostResolver, poller, logger } = this.#options
+    const { state, names, resolver, hostResolver } = this.#options
     const plan = planSandbox(state.snapshot, container)
     if (container.spec.networkMode.kind !== 'networks') return
     const outlook = hostResolver.outlookOf(container, own.space)
-    if (own.rules !== undefined) {
+    if (own.resolverPorts !== undefined) {
+      this.#restoreResolver(container.id)
       resolver.setView(container.id, names.setOutlook(state.snapshot, container, outlook))
       return
     }
@@ -231,12 +248,37 @@ export class Sandboxes {
     await resolver.addSandbox({ id: container.id, view, udpFd, tcpFd })
     // Rules last: before them a query finds nobody, after them it finds somebody who listens.
     try {
-      own.rules = watchResolverRules({ netns: own.netns, udpPort, tcpPort, poller, logger })
+      runInNetns(own.netns, () => installResolverRules(udpPort, tcpPort))
+      own.resolverPorts = { udp: udpPort, tcp: tcpPort }
     } catch (error) {
       // The next try finds the sandbox as it was before this one.
       await resolver.removeSandbox(container.id)
       throw error
     }
+  }
+
+  /** The DNS rules, where somebody took them. */
+  #restoreResolver(containerId: string): void {
+    const own = this.#own.get(containerId)
+    if (own?.resolverPorts === undefined) return
+    const { udp, tcp } = own.resolverPorts
+    const { logger } = this.#options
+    try {
+      if (!runInNetns(own.netns, () => installResolverRules(udp, tcp))) return
+      logger.warn({}, `Somebody changed the table ip ${sandboxTables.dns} of a sandbox; it is back`)
+    } catch (error) {
+      logger.error({}, `Cannot restore the rules of a sandbox: ${errorMessage(error)}`)
+    }
+  }
+
+  #watch({ id }: Container, own: Own): void {
+    const { poller, mesh } = this.#options
+    own.watch = watchSandbox(own.netns, poller, tables => {
+      if (tables.has(sandboxTables.dns)) this.#restoreResolver(id)
+      if (tables.has(sandboxTables.ingress) || tables.has(sandboxTables.vip)) {
+        mesh.restoreSandbox(id)
+      }
+    })
   }
 
   #writeFiles(container: Container, directory: string, isFresh: boolean): ContainerFiles {

@@ -1,6 +1,6 @@
 /** What `portolan status` tells. */
 
-import type { StatusReply } from '../api/contract.js'
+import type { DataplaneView, StatusReply } from '../api/contract.js'
 import { version } from '../api/version.js'
 import type { Resolver } from '../../resolver/index.js'
 import { probeFeatures } from '../kernel/features.js'
@@ -15,6 +15,7 @@ export function describeStatus(options: {
   readonly root: string
   readonly isBackground: boolean
   readonly problems: readonly string[]
+  readonly dataplane: DataplaneView
 }): StatusReply {
   const { state, sandboxes, resolver, startedAt, root, isBackground } = options
   const { networks, containers, statuses } = state.snapshot
@@ -33,7 +34,7 @@ export function describeStatus(options: {
     root,
     startedAt,
     isBackground,
-    dataplane: 'none: names only, published ports are kept and not served',
+    dataplane: options.dataplane,
     health: problems.length === 0 ? 'ok' : 'degraded',
     problems,
     kernel: probeFeatures().map(({ name, isAvailable, detail }) => ({ name, isAvailable, detail })),

@@ -35,6 +35,7 @@ import {
 } from '../runtime/index.js'
 import type { Addresses } from './addresses.js'
 import { Mutex } from './mutex.js'
+import type { ReadinessKeeper, ReadinessWatch } from './readiness.js'
 import type { Sandboxes } from './sandboxes.js'
 import type { State } from './state.js'
 
@@ -52,6 +53,7 @@ export interface SupervisorOptions {
   /** The directory that holds a directory a container. */
   readonly directory: string
   readonly drainer: Drainer
+  readonly readiness: ReadinessKeeper
 }
 
 /** Takes a replica out of the mesh before its program hears of its end. */
@@ -80,6 +82,7 @@ interface Live {
   /** Of the command: it is gone before its init has written the exit code. */
   readonly command: ProcessWatch
   readonly monitor?: HealthMonitor
+  readonly readiness?: ReadinessWatch
   /** Clock milliseconds. */
   readonly startedAt: number
   /** Set when the command has ended and its init has not: whoever starts it anew waits for that. */
@@ -177,6 +180,7 @@ export class Supervisor {
       return
     }
     live.monitor?.close()
+    live.readiness?.close()
     const graceMs = await this.#leave(container, live, options)
     const exit = await stopProcess(live.identity, this.#options.poller, {
       signal: container.spec.stopSignal,
@@ -257,7 +261,8 @@ export class Supervisor {
   /** Lets go of everything; containers go on running. */
   close(): void {
     this.#isClosed = true
-    for (const { watch, command, monitor } of this.#live.values()) {
+    for (const { watch, command, monitor, readiness } of this.#live.values()) {
+      readiness?.close()
       watch.stop()
       command.stop()
       monitor?.close()
@@ -292,7 +297,8 @@ export class Supervisor {
     const status = this.statusOf(container)
     const hasCheck = container.spec.healthcheck !== undefined
     const isAdopted = status.state === 'running' && status.process?.startTime === identity.startTime
-    const { exitCode: _exitCode, failure: _failure, finishedAt: _finishedAt, ...rest } = status
+    const { exitCode: _code, failure: _failure, finishedAt: _finished, ...rest } = status
+    const readiness = this.#options.readiness.initial(container)
     const next: ContainerStatus = isAdopted
       ? status
       : {
@@ -300,9 +306,13 @@ export class Supervisor {
           ...initialStatus(container.id, hasCheck),
           restartCount: status.restartCount,
           state: 'running',
+          ...(readiness && { readiness }),
           process: identity,
           startedAt: new Date().toISOString(),
         }
+    const environment = environmentOf(container, this.#options.sandboxes.hostnameOf(container))
+    const known = isAdopted ? status.readiness : undefined
+    const watch = this.#options.readiness.open(container, identity, environment, known)
     const live: Live = {
       identity,
       startedAt,
@@ -311,6 +321,7 @@ export class Supervisor {
       watch: watchProcess(identity, poller, exit => this.#onExit(container.id, live, exit)),
       command: watchCommand(identity, poller, () => this.#onCommandEnd(container.id, live)),
       ...this.#monitor(container, identity, next),
+      ...(watch && { readiness: watch }),
     }
     this.#live.set(container.id, live)
     this.#options.state.observe(next)
@@ -361,6 +372,7 @@ export class Supervisor {
     live.watch.stop()
     live.command.stop()
     live.monitor?.close()
+    live.readiness?.close()
     for (const resolve of live.waiting) resolve()
     const container = this.#options.state.snapshot.containers.get(id)
     if (container === undefined) return

@@ -62,7 +62,7 @@ export function composeHostRules(
     oifname @ingress ct status dnat accept
     oifname @ingress drop
     iifname @ingress ct state established,related accept
-    iifname @ingress drop
+    iifname @ingress reject with icmpx admin-prohibited
     iifname @bridges oifname @bridges drop
     oifname @hidden ct state established,related accept
     oifname @hidden ct status dnat accept

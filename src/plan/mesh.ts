@@ -3,13 +3,16 @@
  * them, out. Decides which replica is reached where; who takes connections is serving.ts's.
  */
 
-import type { PublishedPort, VirtualService, IngressPlace } from '../../mesh/state.js'
+import type { SandboxIngress } from '../../mesh/sandbox/index.js'
+import type { IngressPlace, PublishedPort, VirtualService } from '../../mesh/state.js'
+import { formatPrefix, parsePrefix } from '../base/ip.js'
 import type { AllocatedPort, Allocation, Vip } from '../catalog/allocation.js'
 import type { Snapshot } from '../catalog/catalog.js'
 import type { Container } from '../catalog/container.js'
 import type { Endpoint } from '../catalog/endpoint.js'
 import type { Network } from '../catalog/network.js'
 import type { BalanceSpec, PortSpec } from '../catalog/service.js'
+import { planSandbox } from './sandbox.js'
 import { balanceOf, destinationsOf, findService, serviceKeyOf } from './serving.js'
 
 /** Of the auxiliary address that IPVS's namespace has on the ingress network. */
@@ -108,6 +111,38 @@ export function planTargets(allocation: Allocation, container: Container): PortT
       return { protocol, first: published, last: published, target, kind: 'offset' }
     })
   return mergeTargets(targets)
+}
+
+/** What a replica's sandbox needs to be reached at published ports; undefined where it is not. */
+export function planSandboxIngress(
+  snapshot: Snapshot,
+  container: Container,
+  place: IngressPlace | undefined,
+): SandboxIngress | undefined {
+  const endpoint = ingressEndpoint(snapshot, container)
+  const allocation = allocationOf(snapshot, container)
+  if (endpoint === undefined || allocation === undefined || place === undefined) return undefined
+  const { attached, gateway4, gateway6 } = planSandbox(snapshot, container)
+  const own = attached.filter(({ network }) => !network.isIngress)
+  const default4 = bare(gateway4?.endpoint.ipv4)[0]
+  const default6 = bare(gateway6?.endpoint.ipv6)[0]
+  return {
+    interfaceName: endpoint.interfaceName,
+    points: [place.host, place.ipvs],
+    ingress: {
+      ...bareAddresses(endpoint),
+      ...(place.subnet4 !== undefined && { subnet4: place.subnet4 }),
+      ...(place.subnet6 !== undefined && { subnet6: place.subnet6 }),
+    },
+    ownSubnets: own.flatMap(({ endpoint: { ipv4, ipv6 } }) =>
+      [ipv4, ipv6].flatMap(cidr =>
+        cidr === undefined ? [] : [{ subnet: formatPrefix(parsePrefix(cidr)), address: bare(cidr)[0] ?? '' }],
+      ),
+    ),
+    ...(default4 !== undefined && { defaultAddress4: default4 }),
+    ...(default6 !== undefined && { defaultAddress6: default6 }),
+    targets: planTargets(allocation, container),
+  }
 }
 
 /** What a sandbox balances by itself: the services of the networks it is on. */

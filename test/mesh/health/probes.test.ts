@@ -11,7 +11,7 @@ import type { ProbedReplica } from '../../../mesh/health/create-probe.js'
 import { closeNetns, createNetns, runInNetns } from '../../../src/kernel/netns.js'
 import { openTcpListener, unboundTcp } from '../../../src/kernel/socket.js'
 import { asRoot } from '../../drivers/lab.js'
-import { answer, countSockets, refusedPort, serve, serveTls } from './servers.js'
+import { answer, countDescriptors, refusedPort, serve, serveTls } from './servers.js'
 
 const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
 
@@ -301,27 +301,22 @@ t.test('a cancelled probe ends at once and closes its connection', async t => {
 
 t.test('probes reach a server that only the namespace of the replica has', asRoot, async t => {
   const netns = createNetns()
-  const { fd, port } = runInNetns(netns, () =>
-    openTcpListener({ address: '127.0.0.1', port: 0, backlog: 8 }),
-  )
-  const server = createServer(answer(OK)).listen({ fd })
-  t.teardown(() => {
-    server.close()
-    closeNetns(netns)
-  })
+  t.teardown(() => closeNetns(netns))
   const createSocket = (family: 4 | 6): Socket =>
     new Socket({ fd: runInNetns(netns, () => unboundTcp(family)) })
-  for (const spec of [{ kind: 'tcp', port } as const, get(port)]) {
-    t.strictSame(await probe(spec, { createSocket }), { kind: 'success' }, `${spec.kind} inside`)
-    t.match(await probe(spec), { kind: 'failure' }, `${spec.kind} outside`)
+  for (const address of ['127.0.0.1', '::1']) {
+    const { fd, port } = runInNetns(netns, () => openTcpListener({ address, port: 0, backlog: 8 }))
+    const server = createServer(answer(OK)).listen({ fd })
+    t.teardown(() => server.close())
+    for (const spec of [{ kind: 'tcp', port } as const, get(port)]) {
+      const name = `${spec.kind} at ${address}`
+      t.strictSame(await probe(spec, { address, createSocket }), { kind: 'success' }, name)
+      t.match(await probe(spec), { kind: 'failure' }, `${name}, asked from outside`)
+    }
   }
 })
 
 t.test('no server makes an http probe throw, whenever it breaks off or the time is up', async t => {
-  const thrown: unknown[] = []
-  const catchUncaught = (error: unknown): unknown => thrown.push(error)
-  process.on('uncaughtException', catchUncaught)
-  t.teardown(() => process.off('uncaughtException', catchUncaught))
   const texts = [
     OK,
     'HTTP/1.0 200 OK\r\n\r\nuntil the end',
@@ -339,7 +334,7 @@ t.test('no server makes an http probe throw, whenever it breaks off or the time 
   const server = await serve(t, socket => {
     const text = texts[random(texts.length)] ?? OK
     const cut = random(3) === 0 ? text.length : random(text.length)
-    const [end, delayMs] = [random(4), random(12)]
+    const [end, delayMs] = [random(4), random(40)]
     socket.once('data', () => {
       socket.write(text.slice(0, cut))
       setTimeout(() => {
@@ -350,12 +345,12 @@ t.test('no server makes an http probe throw, whenever it breaks off or the time 
       }, delayMs)
     })
   })
-  for (let round = 0; round < 60; round++) {
-    const timeoutMs = 1 + random(12)
+  for (let round = 0; round < 40; round++) {
+    const timeoutMs = 10 + random(30)
     await Promise.all(Array.from({ length: 10 }, () => probe(get(server.port, { timeoutMs }))))
   }
   await until('every connection is closed', async () => (await server.open()) === 0)
-  t.strictSame(thrown, [])
+  t.pass('tap fails a test during which something was thrown at nobody')
 })
 
 t.test('200 probes of every kind leave no descriptor behind', async t => {
@@ -380,10 +375,10 @@ t.test('200 probes of every kind leave no descriptor behind', async t => {
   const isQuiet = async (): Promise<boolean> =>
     (await server.open()) + (await silent.open()) + (await tls.open()) === 0
   await until('every connection is closed', isQuiet)
-  const before = countSockets()
+  const before = countDescriptors()
   for (let round = 0; round < 20; round++) await Promise.all(specs.map(spec => probe(spec)))
   await until('every connection is closed', isQuiet)
-  await until('no more descriptors than before', () => countSockets() <= before)
+  await until('no more descriptors than before', () => countDescriptors() <= before)
   t.pass()
 })
 

@@ -45,8 +45,8 @@ export async function refusedPort(t: Test): Promise<number> {
   return port
 }
 
-/** Descriptors of sockets in this process. */
-export function countSockets(): number {
+/** Open descriptors of this process. */
+export function countDescriptors(): number {
   return readdirSync('/proc/self/fd').length
 }
 

@@ -1,0 +1,45 @@
+/** Hears when somebody else changes the nftables rules of a sandbox, so that ours come back at once. */
+
+import { openNftMonitor } from '../kernel/monitor.js'
+import { runInNetns, type Netns } from '../kernel/netns.js'
+import { NftNews, ownNftPid } from '../kernel/nft-news.js'
+import type { Poller } from '../runtime/index.js'
+
+export interface SandboxWatch {
+  close(): void
+}
+
+/** Calls `onTampered` with the names of the tables that a foreign transaction touched. */
+export function watchSandbox(
+  netns: Netns,
+  poller: Poller,
+  onTampered: (tables: ReadonlySet<string>) => void,
+): SandboxWatch {
+  const news = new NftNews(ownNftPid())
+  const monitor = runInNetns(netns, () => openNftMonitor())
+  let isClosed = false
+  poller.add(monitor.fd, () => {
+    const { messages, overrun } = monitor.read()
+    const tables = news.read(messages)
+    if (isClosed) return
+    // What was lost may have been ours.
+    if (overrun) onTampered(everyTable)
+    else if (tables.size > 0) onTampered(tables)
+  })
+  return {
+    close() {
+      isClosed = true
+      poller.remove(monitor.fd)
+      monitor.close()
+    },
+  }
+}
+
+/** Our tables in a sandbox. */
+export const sandboxTables = {
+  dns: 'portolan_dns',
+  ingress: 'portolan_ingress',
+  vip: 'portolan_vip',
+} as const
+
+const everyTable: ReadonlySet<string> = new Set(Object.values(sandboxTables))
