@@ -18,9 +18,6 @@ import type { Transit } from './transit.js'
 export const UPLINK = 'eth0'
 export const DOWNLINK = 'ing0'
 
-const PORTS = 1 << 17
-const SERVICES = 1 << 20
-const DESTINATIONS = 1 << 20
 const FAMILIES: readonly Family[] = [4, 6]
 const KEYWORD = { 4: 'ip', 6: 'ip6' } as const
 
@@ -29,12 +26,12 @@ export function hostProgram(name: string, place: IngressPlace, transit: Transit)
   return {
     name,
     collections: [
-      range({ name: 'ranges', key: ['protocol', 'port'], size: PORTS }),
-      entry({ name: 'ports', key: ['protocol', 'port'], size: PORTS }),
-      range({ name: 'ranges4', key: ['ipv4', 'protocol', 'port'], data: 'ipv4', size: PORTS }),
-      range({ name: 'ranges6', key: ['ipv6', 'protocol', 'port'], data: 'ipv6', size: PORTS }),
-      entry({ name: 'ports4', key: ['ipv4', 'protocol', 'port'], data: 'ipv4', size: PORTS }),
-      entry({ name: 'ports6', key: ['ipv6', 'protocol', 'port'], data: 'ipv6', size: PORTS }),
+      range({ name: 'ranges', key: ['protocol', 'port'] }),
+      entry({ name: 'ports', key: ['protocol', 'port'] }),
+      range({ name: 'ranges4', key: ['ipv4', 'protocol', 'port'], data: 'ipv4' }),
+      range({ name: 'ranges6', key: ['ipv6', 'protocol', 'port'], data: 'ipv6' }),
+      entry({ name: 'ports4', key: ['ipv4', 'protocol', 'port'], data: 'ipv4' }),
+      entry({ name: 'ports6', key: ['ipv6', 'protocol', 'port'], data: 'ipv6' }),
     ],
     chains: composeWayIn(transit) + composeBorder(place.ipvsLink, transit),
     composeChain: () => undefined,
@@ -46,16 +43,16 @@ export function ingressProgram(name: string, place: IngressPlace): TableProgram 
   return {
     name,
     collections: [
-      range({ name: 'ranges', key: ['protocol', 'port'], data: 'mark', size: PORTS }),
-      entry({ name: 'ports', key: ['protocol', 'port'], data: 'mark', size: PORTS }),
-      range({ name: 'ranges4', key: ['ipv4', 'protocol', 'port'], data: 'mark', size: PORTS }),
-      range({ name: 'ranges6', key: ['ipv6', 'protocol', 'port'], data: 'mark', size: PORTS }),
-      entry({ name: 'ports4', key: ['ipv4', 'protocol', 'port'], data: 'mark', size: PORTS }),
-      entry({ name: 'ports6', key: ['ipv6', 'protocol', 'port'], data: 'mark', size: PORTS }),
-      { name: 'served4', key: ['mark'], size: SERVICES },
-      { name: 'served6', key: ['mark'], size: SERVICES },
-      { name: 'hairpin4', key: ['ipv4', 'ipv4'], size: DESTINATIONS },
-      { name: 'hairpin6', key: ['ipv6', 'ipv6'], size: DESTINATIONS },
+      range({ name: 'ranges', key: ['protocol', 'port'], data: 'mark' }),
+      entry({ name: 'ports', key: ['protocol', 'port'], data: 'mark' }),
+      range({ name: 'ranges4', key: ['ipv4', 'protocol', 'port'], data: 'mark' }),
+      range({ name: 'ranges6', key: ['ipv6', 'protocol', 'port'], data: 'mark' }),
+      entry({ name: 'ports4', key: ['ipv4', 'protocol', 'port'], data: 'mark' }),
+      entry({ name: 'ports6', key: ['ipv6', 'protocol', 'port'], data: 'mark' }),
+      { name: 'served4', key: ['mark'] },
+      { name: 'served6', key: ['mark'] },
+      { name: 'hairpin4', key: ['ipv4', 'ipv4'] },
+      { name: 'hairpin6', key: ['ipv6', 'ipv6'] },
     ],
     chains: composeMarks() + composeRefusal() + composeReturn(place),
     composeChain: () => undefined,

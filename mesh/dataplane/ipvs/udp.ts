@@ -27,11 +27,19 @@ export function settleUdpPorts(
   const opened = next.filter(port => !isAmong(previous, port))
   const closed = previous.filter(port => !isAmong(next, port))
   if (closed.length > 0) {
-    forgetPaths(ingress.map(address => ({ address, isPort: port => isIn(closed, port) })))
+    forgetPaths(
+      ingress.map(address => ({
+        address,
+        isOfService: ({ destinationPort }) => isIn(closed, destinationPort),
+      })),
+    )
   }
   if (opened.length === 0) return
   const local = new Set(listAddresses().map(({ address }) => address))
-  forgetUntranslated(port => isIn(opened, port), local)
+  forgetUntranslated(
+    ({ destination, destinationPort }) =>
+      isIn(opened, destinationPort) && (local.has(destination) || destination.startsWith('127.')),
+  )
 }
 
 function udpPorts(services: readonly VirtualService[]): PublishedPort[] {
