@@ -25,6 +25,8 @@ export interface Libc {
   ): number
   pthread_sigmask(how: number, set: Buffer, old: Buffer): number
   syscall(number: number, a: number, b: number, c: number, d: number): number
+  mount(source: string, target: string, kind: null, flags: number, data: null): number
+  umount2(target: string, flags: number): number
 }
 
 const send = library.func('int64_t send(int fd, void *data, size_t length, int flags)')
@@ -51,6 +53,10 @@ export const libc: Libc = {
   ),
   pthread_sigmask: library.func('int pthread_sigmask(int how, void *set, void *old)'),
   syscall: library.func('long syscall(long number, long a, long b, long c, long d)'),
+  mount: library.func(
+    'int mount(const char *source, const char *target, const char *kind, unsigned long flags, void *data)',
+  ),
+  umount2: library.func('int umount2(const char *target, int flags)'),
 }
 
 /** The name of an errno, `EEXIST`. */

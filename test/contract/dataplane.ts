@@ -417,7 +417,8 @@ function testKernel(test: Add, kit: DataplaneUnderTest): void {
     t.teardown(() => closeNetns(netns))
     const list = (): string =>
       run(netns, 'nft', 'list ruleset') + run(netns, 'ip', 'rule') + run(netns, 'ip', 'link')
-    run(netns, 'ip', 'link', 'add', PLACE.bridge, 'type', 'bridge')
+    // Without an address of its own it would take that of a port.
+    run(netns, 'ip', 'link', 'add', PLACE.bridge, 'address', PLACE.host.mac, 'type', 'bridge')
     const before = list()
     const dataplane = await runInNetns(netns, () => kit.open(PLACE))
     await dataplane.apply(stateOf(service({})))

@@ -30,6 +30,7 @@ export const PLACE: IngressPlace = {
   subnet6: 'fd00:99::/64',
   host: { id: 1, mac: '02:42:0a:63:00:01', ipv4: '10.99.0.1', ipv6: 'fd00:99::1' },
   ipvs: { id: 2, mac: '02:42:0a:63:00:02', ipv4: '10.99.0.2', ipv6: 'fd00:99::2' },
+  ipvsLink: 'ipvs0',
 }
 const FRONT = { bridge: 'front', v4: '10.0.1', v6: 'fd00:1:' }
 /** What every task serves at, TCP and UDP. */

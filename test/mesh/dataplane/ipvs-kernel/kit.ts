@@ -1,0 +1,33 @@
+/** IPVS for the contract, adopted by whoever opens it in the same host. */
+
+import { mkdtempSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { IpvsDataplane } from '../../../../mesh/dataplane/ipvs/ipvs.js'
+import type { IngressPlace } from '../../../../mesh/state.js'
+import { openPoller } from '../../../../resolver/listen/poller.js'
+
+export const TABLE = 'portolan_mesh'
+
+/** What opens IPVS in the namespace of the calling moment, and the file that holds its own. */
+export interface IpvsKit {
+  open(place: IngressPlace): IpvsDataplane
+  /** Of the host of the calling moment. */
+  nsPath(): string
+}
+
+export function openKit(t: Test): IpvsKit {
+  const folder = mkdtempSync(join(tmpdir(), 'portolan-ipvs-'))
+  const poller = openPoller()
+  t.teardown(() => {
+    poller.close()
+    rmSync(folder, { recursive: true })
+  })
+  const nsPath = (): string =>
+    join(folder, readlinkSync('/proc/thread-self/ns/net').replace(/\D/g, ''), 'ingress')
+  return {
+    open: place => IpvsDataplane.open({ place, table: TABLE, nsPath: nsPath(), poller }),
+    nsPath,
+  }
+}
