@@ -27,7 +27,7 @@ import type { SandboxMeshes } from './sandbox-meshes.js'
 export interface MeshControlOptions {
   readonly sandboxes: SandboxMeshes
   /** Opens the dataplane where replicas are met; called when the first port is published. */
-  readonly openDataplane: (place: IngressPlace) => Promise<Dataplane>
+  readonly openDataplane: (place: IngressPlace) => Dataplane
   /** Makes the ingress bridge stand, and says where it is. */
   readonly preparePlace: () => IngressPlace | undefined
   readonly logger: Logger
@@ -182,7 +182,7 @@ export class MeshControl {
     if (place === undefined) return undefined
     this.#place = place
     return Mesh.open({
-      dataplane: await openDataplane(place),
+      dataplane: openDataplane(place),
       services: services.values(),
       onError: error => {
         this.#problem = `Published ports could not be mended: ${errorMessage(error)}`
