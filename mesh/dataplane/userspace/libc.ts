@@ -27,16 +27,6 @@ interface Calls {
   recvmsg(fd: number, header: number, flags: number): number
   sendmsg(fd: number, header: number, flags: number): number
   shutdown(fd: number, how: number): number
-  pipe2(fds: number, flags: number): number
-  fcntl(fd: number, command: number, value: number): number
-  splice(
-    from: number,
-    fromOffset: number,
-    to: number,
-    toOffset: number,
-    length: number,
-    flags: number,
-  ): number
   close(fd: number): number
 }
 
@@ -59,9 +49,6 @@ export const calls: Calls = {
   send: library.func('int64_t send(int, int64_t, size_t, int)'),
   recvmsg: library.func('int64_t recvmsg(int, int64_t, int)'),
   sendmsg: library.func('int64_t sendmsg(int, int64_t, int)'),
-  pipe2: library.func('int pipe2(int64_t, int)'),
-  fcntl: library.func('int fcntl(int, int, int)'),
-  splice: library.func('int64_t splice(int, int64_t, int, int64_t, size_t, unsigned int)'),
   shutdown: library.func('int shutdown(int, int)'),
   close: library.func('int close(int)'),
 }

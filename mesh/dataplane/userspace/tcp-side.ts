@@ -4,7 +4,6 @@ import { DATA, DATA_BYTES } from './block.js'
 import { EAGAIN, EINTR, calls, errno } from './libc.js'
 import { endWriting, setReset } from './socket.js'
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from './reactor.js'
-import { SplicePipe } from './splice-pipe.js'
 import type { Reactor, Watcher } from './reactor.js'
 
 const MSG_DONTWAIT = 0x40
@@ -12,9 +11,6 @@ const MSG_NOSIGNAL = 0x4000
 
 /** What one side may move in a turn before the others get theirs. */
 const TURN_BYTES = 4 * DATA_BYTES
-
-/** Short connections do without a pipe. */
-const SPLICE_AFTER_BYTES = 262_144
 
 /** Read and not taken by a slow peer, of all connections of the process; then reads get small. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024
@@ -36,8 +32,6 @@ export class TcpSide {
   isOver = false
   #isEnded = false
   #held: Buffer | undefined
-  #pipe: SplicePipe | undefined
-  #received = 0
   readonly #reactor: Reactor
 
   constructor(reactor: Reactor, fd: number) {
@@ -68,16 +62,13 @@ export class TcpSide {
    */
   pump(peer: TcpSide, count: (bytes: number) => void): Outcome {
     if (this.isOver) return 'waiting'
-    const outcome = this.#pump(peer, count)
-    if (this.#pipe?.length === 0) this.#dropPipe()
-    return outcome
-  }
-
-  #pump(peer: TcpSide, count: (bytes: number) => void): Outcome {
+    const { address } = this.#reactor.block
     let share = TURN_BYTES
     for (;;) {
-      const outcome = this.#flush(peer, count)
-      if (outcome !== undefined) return outcome
+      if (this.#held !== undefined) {
+        const outcome = this.#sendHeld(peer, count)
+        if (outcome !== undefined) return outcome
+      }
       if (this.#isEnded) {
         this.isOver = true
         endWriting(peer.fd)
@@ -85,7 +76,8 @@ export class TcpSide {
       }
       if (!this.isReadable || !peer.isWritable) return 'waiting'
       if (share <= 0) return 'later'
-      const received = this.#receive()
+      const wanted = heldBytes > MAX_HELD_BYTES ? SMALL_READ_BYTES : DATA_BYTES
+      const received = calls.recv(this.fd, address + DATA, wanted, MSG_DONTWAIT)
       if (received === 0) this.#isEnded = true
       if (received < 0) {
         const reason = errno()
@@ -94,44 +86,14 @@ export class TcpSide {
         return reason === EAGAIN ? 'waiting' : 'broken'
       }
       share -= received
-      this.#received += received
-      const isPiped = this.#pipe !== undefined
-      if (received > 0 && !isPiped && !this.#send(peer, received, count)) return 'broken'
+      if (received > 0 && !this.#send(peer, received, count)) return 'broken'
     }
-  }
-
-  /** Into the block's DATA, or into a pipe once there has been enough to be worth one. */
-  #receive(): number {
-    const { block } = this.#reactor
-    if (this.#received >= SPLICE_AFTER_BYTES) this.#pipe ??= SplicePipe.take(block)
-    if (this.#pipe !== undefined) return this.#pipe.fill(this.fd)
-    const wanted = heldBytes > MAX_HELD_BYTES ? SMALL_READ_BYTES : DATA_BYTES
-    return calls.recv(this.fd, block.address + DATA, wanted, MSG_DONTWAIT)
-  }
-
-  /** Undefined when nothing is held any more. */
-  #flush(peer: TcpSide, count: (bytes: number) => void): Outcome | undefined {
-    if (this.#held !== undefined) return this.#sendHeld(peer, count)
-    while (this.#pipe !== undefined && this.#pipe.length > 0) {
-      if (!peer.isWritable) return 'waiting'
-      const sent = this.#pipe.drain(peer.fd)
-      if (sent > 0) count(sent)
-      else if (sent < 0 && errno() === EAGAIN) peer.isWritable = false
-      else if (sent < 0 && errno() !== EINTR) return 'broken'
-    }
-    return undefined
-  }
-
-  #dropPipe(): void {
-    this.#pipe?.giveBack()
-    this.#pipe = undefined
   }
 
   /** FIN, or RST, and no more events. */
   close(how: 'end' | 'reset'): void {
     heldBytes -= this.#held?.length ?? 0
     this.#held = undefined
-    this.#dropPipe()
     if (how === 'reset') setReset(this.#reactor.block, this.fd)
     this.#reactor.close(this.fd)
   }
@@ -150,6 +112,7 @@ export class TcpSide {
     return true
   }
 
+  /** Undefined when nothing is held any more. */
   #sendHeld(peer: TcpSide, count: (bytes: number) => void): Outcome | undefined {
     const held = this.#held
     if (held === undefined) return undefined
