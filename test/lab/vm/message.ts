@@ -7,6 +7,8 @@ export interface Job {
   /** The program and its words. */
   readonly argv: readonly string[]
   /** It and what it started is killed then. */
+  /** Runs when all others are done, and nothing beside it. */
+  readonly isAlone?: boolean
   readonly timeoutMs: number
 }
 
