@@ -7,9 +7,9 @@ export interface Job {
   /** The program and its words. */
   readonly argv: readonly string[]
   /** It and what it started is killed then. */
+  readonly timeoutMs: number
   /** Runs when all others are done, and nothing beside it. */
   readonly isAlone?: boolean
-  readonly timeoutMs: number
 }
 
 /** All that one boot does. */
