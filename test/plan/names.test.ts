@@ -1,6 +1,5 @@
 import t from 'tap'
 import {
-
   dnsLabel,
   endpointNames,
   givesNames,
@@ -16,6 +15,7 @@ import {
   container,
   containerSpec,
   endpoint,
+  healthcheck,
   network,
   project,
   running,
@@ -24,14 +24,6 @@ import {
 } from '../catalog/records.js'
 
 const front = network('front', 1)
-const healthcheck = {
-  argv: ['true'],
-  intervalMs: 1000,
-  timeoutMs: 1000,
-  retries: 3,
-  startPeriodMs: 0,
-  startIntervalMs: 1000,
-}
 
 function replica(number: number, more: Partial<Container> = {}): Container {
   const name = `shop-web-${number}`
