@@ -44,15 +44,23 @@ export function planAllocations(spec: ProjectSpec, context: AllocationContext): 
   const held = [...snapshot.allocations.values()]
     .filter(({ project }) => project !== spec.name)
     .flatMap(heldPorts)
+  // What answers at a port of the project's own is its own.
+  const own = mine.flatMap(heldPorts)
+  const listenerAt = (port: HostPort): string | undefined =>
+    own.some(one => isSamePort(one, port)) ? undefined : context.listenerAt(port)
+  const declared = spec.services.flatMap(service => declaredPorts(spec.name, service))
   const put = spec.services.map(service => {
     const known = mine.find(one => one.service === service.name)
+    // No choice of one service takes what a later one declares.
+    const others = declared.flatMap(one => (one.service === service ? [] : one.port))
+    const planning = { ...context, listenerAt, held, others, marks }
     const allocation: Allocation = {
       key: allocationKey(spec.name, service.name),
       project: spec.name,
       service: service.name,
       mark: known?.mark ?? marks.next(service.name),
       vips: planVips(spec.name, service, known, context),
-      ports: planPorts(spec.name, service, known, { held, marks, ...context }),
+      ports: planPorts(spec.name, service, known, planning),
     }
     held.push(...heldPorts(allocation))
     return allocation
@@ -79,7 +87,7 @@ function planVips(
     const network = find(name)
     // Without a name nobody would find it.
     if (!givesNames(network)) continue
-    const owner = `service "${service.name}" of project "${project}"`
+    const owner = describeOwner(project, service.name)
     vips[network.id] = known?.vips[network.id] ?? draft.leaseVip(owner, network)
   }
   return vips
@@ -87,6 +95,8 @@ function planVips(
 
 interface PortPlanning extends AllocationContext {
   readonly held: readonly HeldPort[]
+  /** Declared by other services of the project. */
+  readonly others: readonly HeldPort[]
   readonly marks: MarkBook
 }
 
@@ -100,14 +110,11 @@ function planPorts(
   project: string,
   service: ServiceSpec,
   known: Allocation | undefined,
-  { held, marks, listenerAt }: PortPlanning,
+  { held, others, marks, listenerAt }: PortPlanning,
 ): readonly AllocatedPort[] {
   if (service.container.networkMode.kind !== 'networks') return []
-  const wishes = wishesOf(service, known)
-  const owner = `service "${service.name}" of project "${project}"`
-  const own = heldPorts(known)
-  const isOwn = ({ protocol, port }: HostPort): boolean =>
-    own.some(one => one.protocol === protocol && one.port === port)
+  const wishes = wishesOf(service, known, others)
+  const owner = describeOwner(project, service.name)
   const ports = allocatePorts(
     owner,
     wishes.map(({ spec, known: had }) => ({
@@ -117,8 +124,7 @@ function planPorts(
         : had !== undefined && { port: had.published }),
       ...withAddress(spec),
     })),
-    // What answers at a port of its own is its own.
-    { held, listenerAt: port => (isOwn(port) ? undefined : listenerAt(port)) },
+    { held: [...held, ...others], listenerAt },
   )
   return wishes.map(({ spec, replica, known: had }, i): AllocatedPort => {
     const { hostAddress: _any, ...rest } = spec
@@ -134,8 +140,16 @@ function planPorts(
 }
 
 /** One a published port; in host mode one a replica. */
-function wishesOf(service: ServiceSpec, known: Allocation | undefined): Wish[] {
+function wishesOf(
+  service: ServiceSpec,
+  known: Allocation | undefined,
+  others: readonly HeldPort[],
+): Wish[] {
   const left = [...(known?.ports ?? [])]
+  // A chosen one is chosen anew where somebody declares it, or where it was free at one address only.
+  const isStillFree = ({ protocol, published: port, hostAddress }: AllocatedPort, spec: PortSpec) =>
+    hostAddress === withAddress(spec).address &&
+    !others.some(other => isSamePort(other, { protocol, port }))
   const takeKnown = (spec: PortSpec, replica?: number): AllocatedPort | undefined => {
     const index = left.findIndex(
       one =>
@@ -143,7 +157,7 @@ function wishesOf(service: ServiceSpec, known: Allocation | undefined): Wish[] {
         one.protocol === spec.protocol &&
         one.mode === spec.mode &&
         one.replica === replica &&
-        (spec.published === undefined || spec.published === one.published),
+        (spec.published === undefined ? isStillFree(one, spec) : spec.published === one.published),
     )
     return index < 0 ? undefined : left.splice(index, 1)[0]
   }
@@ -168,9 +182,29 @@ function refuseShared(service: ServiceSpec, { published, protocol }: PortSpec): 
   )
 }
 
-function heldPorts(allocation: Allocation | undefined): HeldPort[] {
-  if (allocation === undefined) return []
-  const owner = `service "${allocation.service}" of project "${allocation.project}"`
+function declaredPorts(
+  project: string,
+  service: ServiceSpec,
+): { readonly service: ServiceSpec; readonly port: HeldPort }[] {
+  if (service.container.networkMode.kind !== 'networks') return []
+  const owner = describeOwner(project, service.name)
+  return service.ports.flatMap(spec => {
+    const { isPublished, published: port, protocol } = spec
+    if (!isPublished || port === undefined) return []
+    return [{ service, port: { protocol, port, owner, ...withAddress(spec) } }]
+  })
+}
+
+function describeOwner(project: string, service: string): string {
+  return `service "${service}" of project "${project}"`
+}
+
+function isSamePort(a: HostPort, b: HostPort): boolean {
+  return a.protocol === b.protocol && a.port === b.port
+}
+
+function heldPorts(allocation: Allocation): HeldPort[] {
+  const owner = describeOwner(allocation.project, allocation.service)
   return allocation.ports.map(port => ({
     protocol: port.protocol,
     port: port.published,
