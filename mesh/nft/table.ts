@@ -94,12 +94,12 @@ export class NftTable {
     // In a transaction of their own: kernels before 6.2 may find an element that still leads there.
     if (stale.length > 0) yield* this.#run([composeChainRemoval(program, stale)])
     this.#chains = new Set(needed)
-    // Counters of what an earlier process knew and we do not lead nobody anywhere.
+    // Counters of who is gone, like chains of sizes that are, lead nobody anywhere.
     const counters = new Set(
       program.collections.filter(one => one.hasCounters).map(one => one.name),
     )
     const deletions = change.deletions.filter(one => !counters.has(one.collection))
-    return deletions.length + change.additions.length + missing.length + stale.length
+    return deletions.length + change.additions.length + missing.length
   }
 
   *#run(transactions: readonly string[]): Generator<void, void, void> {
@@ -116,6 +116,15 @@ export class NftTable {
 
   #missing(chains: ReadonlySet<string>): string[] {
     return [...chains].filter(chain => !this.#chains.has(chain))
+  }
+}
+
+/** What the kernel's table holds now, at once; an absent one holds nothing. */
+export function observeTable(program: TableProgram): Contents {
+  const steps = observe(program)
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
   }
 }
 

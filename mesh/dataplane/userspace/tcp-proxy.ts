@@ -79,7 +79,7 @@ export class TcpProxy {
 
   /** From now on the port may be ours on another address too. */
   share(): void {
-    if (this.#fd >= 0) sharePort(this.#context.reactor.block, this.#fd)
+    if (this.#fd >= 0) sharePort(this.#context.reactor.block, this.#fd, true)
   }
 
   get isTaking(): boolean {

@@ -6,7 +6,7 @@
 import { keepWay, readWay, receiveFrom } from './datagram.js'
 import { composeProxyHeader } from './proxy-protocol.js'
 import { EPOLLIN } from './reactor.js'
-import { isBoundAs, refuseDatagrams, setPacketInfo, sharePort, takeDatagrams } from './socket.js'
+import { isBoundAs, refuseDatagrams, setPacketInfo, sharePort } from './socket.js'
 import { UdpFlow } from './udp-flow.js'
 import type { Clock, Timer } from '../../../src/base/clock.js'
 import type { ReplyWay } from './datagram.js'
@@ -43,6 +43,7 @@ export class UdpProxy {
   /** Oldest first. */
   readonly #unreplied = new Set<UdpFlow>()
   #fd: number
+  #isShared: boolean
   #isTaking = false
   #isEnding = false
   #sweep: Timer | undefined
@@ -52,10 +53,9 @@ export class UdpProxy {
     this.endpoint = endpoint
     this.#context = context
     this.#route = route
+    this.#isShared = isShared
     this.#fd = context.sockets.bind('udp', endpoint, isShared)
-    const { block } = context.reactor
-    setPacketInfo(block, this.#fd, endpoint.family)
-    refuseDatagrams(block, this.#fd, endpoint)
+    refuseDatagrams(context.reactor.block, this.#fd, endpoint)
   }
 
   /** True: datagrams are taken. False: the kernel answers them with port unreachable. */
@@ -63,7 +63,7 @@ export class UdpProxy {
     if (isTaking === this.#isTaking || this.#fd < 0) return
     const { reactor } = this.#context
     if (isTaking) {
-      takeDatagrams(reactor.block, this.#fd)
+      this.#bindAnew()
       reactor.watch(this.#fd, EPOLLIN, { onEvents: () => this.#receiveAll() })
     } else {
       reactor.forget(this.#fd)
@@ -85,7 +85,8 @@ export class UdpProxy {
 
   /** From now on the port may be ours on another address too. */
   share(): void {
-    if (this.#fd >= 0) sharePort(this.#context.reactor.block, this.#fd)
+    this.#isShared = true
+    if (this.#fd >= 0) sharePort(this.#context.reactor.block, this.#fd, true)
   }
 
   get isTaking(): boolean {
@@ -102,6 +103,17 @@ export class UdpProxy {
   /** Ends every flow. */
   reset(): void {
     for (const flow of this.#flows.values()) this.#drop(flow)
+  }
+
+  /** A socket that takes datagrams in place of the one that refuses them; the port is ours meanwhile. */
+  #bindAnew(): void {
+    const { reactor, sockets } = this.#context
+    const old = this.#fd
+    sharePort(reactor.block, old, true)
+    this.#fd = sockets.bind('udp', this.endpoint, true)
+    reactor.close(old)
+    sharePort(reactor.block, this.#fd, this.#isShared)
+    setPacketInfo(reactor.block, this.#fd, this.endpoint.family)
   }
 
   #receiveAll(): void {
@@ -141,7 +153,7 @@ export class UdpProxy {
       : undefined
     return new UdpFlow({
       ...{ reactor, target, port, way, header },
-      listenerFd: this.#fd,
+      listenerFd: () => this.#fd,
       fd: sockets.create('udp', target.address.length === 4 ? 4 : 6),
       now: () => clock.now(),
       onReply: replied => {

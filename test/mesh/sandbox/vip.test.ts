@@ -70,7 +70,7 @@ t.test('a VIP without destinations refuses at once and serves with the first', a
   for (const address of [VIP.v4, VIP.v6]) {
     t.equal(await askTcp(client.netns, { address, port: 80 }), 'ECONNREFUSED')
   }
-  t.not(await flow.ask(), 'ETIMEDOUT')
+  t.match(await flow.ask(), /^(ECONNREFUSED|EPERM)$/)
   t.ok(performance.now() - startedAt < 1_000)
   t.ok(put(vip(others.slice(0, 1))))
   t.match(await askTcp(client.netns, { address: VIP.v4, port: 80 }), { task: 'task1' })
