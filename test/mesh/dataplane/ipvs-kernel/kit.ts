@@ -20,8 +20,8 @@ export interface IpvsKit {
 export function openKit(t: Test): IpvsKit {
   const folder = mkdtempSync(join(tmpdir(), 'portolan-ipvs-'))
   const poller = openPoller()
-  t.teardown(() => {
-    poller.close()
+  t.teardown(async () => {
+    await poller.close()
     rmSync(folder, { recursive: true })
   })
   const nsPath = (): string =>
