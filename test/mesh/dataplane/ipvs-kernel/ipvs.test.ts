@@ -11,10 +11,8 @@ import { run } from '../../../drivers/lab.js'
 import { askTcp, TcpTalk, UdpTalk, type At } from '../../../lab/mesh-client.js'
 import { HOST, openMeshHost, PLACE, type Answer, type MeshHost } from '../../../lab/mesh-host.js'
 import { service } from '../ipvs/services.js'
-import { openKit, type IpvsKit } from './kit.js'
+import { openKit, timeoutMs, type IpvsKit } from './kit.js'
 
-/** Of all cases together: programs run ten times slower in the machine. */
-const timeoutMs = 240_000
 const both: VirtualService['ports'] = (['tcp', 'udp'] as const).map(protocol => ({
   ...{ protocol, first: 8080, last: 8080 },
 }))

@@ -9,6 +9,8 @@ import type { IngressPlace } from '../../../../mesh/state.js'
 import { openPoller } from '../../../../resolver/listen/poller.js'
 
 export const TABLE = 'portolan_mesh'
+/** For all tests of a file: programs run ten times slower in the machine. */
+export const timeoutMs = 280_000
 
 /** What opens IPVS in the namespace of the calling moment, and the file that holds its own. */
 export interface IpvsKit {
