@@ -17,7 +17,7 @@ import {
   type OperationResult,
   type Plan,
 } from './operation.js'
-import { loseChange, refuse, type Subject } from './refusal.js'
+import { holdBack, loseChange, refuse, type Subject } from './refusal.js'
 import { describeService, type Service, type ServiceId, type ServiceStatus } from './service.js'
 import type { Info, Timeouts } from './settings.js'
 import { GenericSocket, type Answer } from './socket.js'
@@ -190,7 +190,8 @@ export class Ipvs {
 
   /**
    * Many changes in few system calls, in order; one result for each. A failed one does not keep the
-   * later ones back, and nothing is undone: IPVS has no transactions.
+   * later ones back, and nothing is undone: IPVS has no transactions. Throws IpvsError only where none
+   * of them can be sent: `IPVS_CLOSED`, `IPVS_UNAVAILABLE`.
    */
   batch(operations: readonly Operation[]): readonly OperationResult[] {
     const plans = operations.map(planSafely)
@@ -278,9 +279,19 @@ function judge({ subject, steps }: Plan, answers: readonly Answer[]): OperationR
   if (errnoOf(last) === 0) return { kind: 'done' }
   const isFirstAtFault = ![0, REFUSED_EEXIST].includes(errnoOf(first) ?? 0)
   const answer = steps.length > 1 && isFirstAtFault ? first : last
-  const error =
-    answer.kind === 'lost' ? loseChange(subject, answer.loss) : refuse(subject, answer.verdict)
+  const error = errorOf(subject, answer)
   return { kind: 'failed', error }
+}
+
+function errorOf(subject: Subject, answer: Answer): IpvsError {
+  switch (answer.kind) {
+    case 'verdict':
+      return refuse(subject, answer.verdict)
+    case 'lost':
+      return loseChange(subject, answer.loss)
+    case 'unsent':
+      return holdBack(subject)
+  }
 }
 
 function errnoOf(answer: Answer): number | undefined {

@@ -39,6 +39,8 @@ export const libc: Libc = {
   ),
 }
 
+const EOPNOTSUPP = 95
+
 /** Of a C long, of which struct timeval has two. */
 export const LONG_BYTES = koffi.sizeof('long')
 
@@ -49,6 +51,8 @@ export function lastErrno(): IpvsErrorCode {
 
 /** `EEXIST`. Numbers that Node has no name for become `E524`. */
 export function errnoName(errno: number): IpvsErrorCode {
+  // Node calls it ENOTSUP, which Linux has as another word for the same.
+  if (errno === EOPNOTSUPP) return 'EOPNOTSUPP'
   try {
     const name = getSystemErrorName(-errno)
     return name.startsWith('E') ? `E${name.slice(1)}` : `E${errno}`

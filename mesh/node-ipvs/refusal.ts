@@ -46,6 +46,14 @@ export function loseChange({ command, what }: Subject, loss: Loss): IpvsError {
   })
 }
 
+/** A change was held back, because the answers to earlier ones did not come. */
+export function holdBack({ command, what }: Subject): IpvsError {
+  const sentence =
+    `Cannot ${command}${spaced(what)}: it was not sent, because the answer to an earlier change ` +
+    `was lost (ETIMEDOUT); try again`
+  return new IpvsError('ETIMEDOUT', sentence, { command, what })
+}
+
 /** The answer to a question did not come. */
 export function loseReply({ command, what }: Subject, loss: Loss): IpvsError {
   const sentence = `Cannot ${command}${spaced(what)}: the answer was lost (${loss}); try again`

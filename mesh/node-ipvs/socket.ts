@@ -36,6 +36,8 @@ export interface SocketOptions {
 export type Answer =
   | { readonly kind: 'verdict'; readonly verdict: Verdict }
   | { readonly kind: 'lost'; readonly loss: Loss }
+  /** Held back, for the kernel stopped answering. */
+  | { readonly kind: 'unsent' }
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0x8_0000
@@ -95,9 +97,13 @@ export class GenericSocket {
   change(requests: readonly Request[]): readonly Answer[] {
     const answers: Answer[] = []
     while (answers.length < requests.length) {
-      answers.push(...this.#changeBurst(requests.slice(answers.length)))
+      const burst = this.#changeBurst(requests.slice(answers.length))
+      answers.push(...burst)
+      // To wait again for each that is left could take hours.
+      const isSilent = burst.some(one => one.kind === 'lost' && one.loss === 'ETIMEDOUT')
+      if (isSilent) break
     }
-    return answers
+    return requests.map((_, i) => answers[i] ?? { kind: 'unsent' })
   }
 
   /** The one reply to a question. Throws IpvsError with the errno as code. */

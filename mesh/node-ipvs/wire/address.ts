@@ -12,6 +12,9 @@ export interface Address {
 /** Linux: include/linux/socket.h. */
 export const AF: Readonly<Record<Family, number>> = { 4: 2, 6: 10 }
 
+const DOT = 0x2e
+const ZERO = 0x30
+
 /** Throws IpvsError `IPVS_BAD_INPUT`; `input` names what is read. */
 export function parseAddress(value: string, input: string): Address {
   if (isIPv4(value)) return { family: 4, bytes: parseV4(value) }
@@ -23,7 +26,7 @@ export function parseAddress(value: string, input: string): Address {
 
 /** The canonical text of 4 or 16 bytes. */
 export function composeAddress({ family, bytes }: Address): string {
-  if (family === 4) return bytes.join('.')
+  if (family === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i))
   const isMapped = groups.slice(0, 5).every(group => group === 0) && groups[5] === 0xffff
   if (isMapped) return `::ffff:${bytes.subarray(12).join('.')}`
@@ -33,8 +36,20 @@ export function composeAddress({ family, bytes }: Address): string {
   return `${hex.slice(0, start).join(':')}::${hex.slice(start + length).join(':')}`
 }
 
+/** By hand, for each operation of a batch has some. */
 function parseV4(value: string): Buffer {
-  return Buffer.from(value.split('.').map(Number))
+  const bytes = Buffer.allocUnsafe(4)
+  let at = 0
+  let byte = 0
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i)
+    if (code === DOT) {
+      bytes[at++] = byte
+      byte = 0
+    } else byte = 10 * byte + code - ZERO
+  }
+  bytes[at] = byte
+  return bytes
 }
 
 function parseV6(value: string): Buffer {

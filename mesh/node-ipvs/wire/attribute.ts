@@ -16,11 +16,7 @@ export type Attributes = ReadonlyMap<number, Buffer>
 
 /** One attribute: length, type, data, padding. */
 export function attribute(type: number, data: Uint8Array): Buffer {
-  const length = HEADER_BYTES + data.length
-  if (length > LONGEST) throw new RangeError(`an attribute of ${length} bytes is too long`)
-  const buffer = Buffer.alloc(align(length))
-  buffer.writeUInt16LE(length, 0)
-  buffer.writeUInt16LE(type, 2)
+  const buffer = blank(type, data.length)
   buffer.set(data, HEADER_BYTES)
   return buffer
 }
@@ -31,31 +27,45 @@ export function nested(type: number, ...attributes: readonly Buffer[]): Buffer {
 }
 
 export function u8(type: number, value: number): Buffer {
-  return attribute(type, Buffer.of(value))
+  const buffer = blank(type, 1)
+  buffer.writeUInt8(value, HEADER_BYTES)
+  return buffer
 }
 
 export function u16(type: number, value: number): Buffer {
-  const data = Buffer.alloc(2)
-  data.writeUInt16LE(value)
-  return attribute(type, data)
+  const buffer = blank(type, 2)
+  buffer.writeUInt16LE(value, HEADER_BYTES)
+  return buffer
 }
 
 /** In network order, as ports are. */
 export function u16Network(type: number, value: number): Buffer {
-  const data = Buffer.alloc(2)
-  data.writeUInt16BE(value)
-  return attribute(type, data)
+  const buffer = blank(type, 2)
+  buffer.writeUInt16BE(value, HEADER_BYTES)
+  return buffer
 }
 
 export function u32(type: number, value: number): Buffer {
-  const data = Buffer.alloc(4)
-  data.writeUInt32LE(value)
-  return attribute(type, data)
+  const buffer = blank(type, 4)
+  buffer.writeUInt32LE(value, HEADER_BYTES)
+  return buffer
 }
 
 /** With the NUL that the kernel's strings end in. */
 export function text(type: number, value: string): Buffer {
   return attribute(type, Buffer.from(`${value}\0`))
+}
+
+/** An attribute whose data of `bytes` is still to be written; its padding is zero. */
+function blank(type: number, bytes: number): Buffer {
+  const length = HEADER_BYTES + bytes
+  if (length > LONGEST) throw new RangeError(`an attribute of ${length} bytes is too long`)
+  // Of Node's pool: a thousand operations have tens of thousands of these.
+  const buffer = Buffer.allocUnsafe(align(length))
+  buffer.fill(0, length)
+  buffer.writeUInt16LE(length, 0)
+  buffer.writeUInt16LE(type, 2)
+  return buffer
 }
 
 /**

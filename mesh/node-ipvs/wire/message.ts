@@ -42,7 +42,7 @@ export interface Verdict {
 export function composeRequest(request: Request, flags: number, sequence: number): Buffer {
   const body = request.attributes.reduce((total, one) => total + one.length, 0)
   const length = HEADER_BYTES + GENERIC_HEADER_BYTES + body
-  const message = Buffer.alloc(align(length))
+  const message = Buffer.allocUnsafe(align(length)).fill(0)
   message.writeUInt32LE(length, 0)
   message.writeUInt16LE(request.family, 4)
   message.writeUInt16LE(flags | NLM_F.REQUEST, 6)

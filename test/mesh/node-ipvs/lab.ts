@@ -1,6 +1,7 @@
 /** What tests of node-ipvs need: namespaces of their own, ipvsadm in them, and clients that are closed. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Ipvs, type OpenOptions } from 'node-ipvs'
 import type { Test } from 'tap'
 import { closeNetns, createNetns, runInNetns, type Netns } from '../../../src/kernel/netns.js'
@@ -54,5 +55,17 @@ export function codeOf(body: () => unknown): string {
     return 'none'
   } catch (error) {
     return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+  }
+}
+
+const deadlineMs = 30_000
+const pollMs = 50
+
+/** Waits until `condition` holds. Throws after half a minute, with `what` was waited for. */
+export async function until(condition: () => boolean, what: string): Promise<void> {
+  const deadline = performance.now() + deadlineMs
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`)
+    await delay(pollMs)
   }
 }

@@ -76,9 +76,10 @@ function openVictim(
 }
 
 function verdictsOf(socket: GenericSocket, requests: readonly Request[]): readonly unknown[] {
-  return socket
-    .change(requests)
-    .map(answer => (answer.kind === 'verdict' ? answer.verdict.errno : answer.loss))
+  return socket.change(requests).map(answer => {
+    if (answer.kind === 'verdict') return answer.verdict.errno
+    return answer.kind === 'lost' ? answer.loss : answer.kind
+  })
 }
 
 t.test('get() finds a family, dump() all of them', async t => {

@@ -7,9 +7,13 @@ import {
   type OperationResult,
   type Service,
 } from 'node-ipvs'
+import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
 import { Worker } from 'node:worker_threads'
 import { countDescriptors, openClient, openNamespace, saveThere } from '../lab.js'
+
+// An emulated machine may run this, many times slower.
+t.setTimeout(240_000)
 
 const web: Service = {
   kind: 'address',
@@ -55,7 +59,7 @@ for (const [name, options] of [
     const { ipvs, netns } = openClient(t, options)
     ipvs.createService(web)
     t.strictSame(kinds(ipvs.batch(creations(1000))), new Set(['done']))
-    t.strictSame(listed(ipvs), destinations(1000), 'the dump is exact')
+    t.ok(isDeepStrictEqual(listed(ipvs), destinations(1000)), 'the dump is exact')
     t.equal(saveThere(netns).length, 1001, 'and ipvsadm counts the same')
     t.strictSame(kinds(ipvs.batch(creations(1000))), new Set(['EEXIST']), 'each has its refusal')
     const updates = destinations(1000).map((destination): Operation => {
@@ -108,7 +112,7 @@ t.test('1,000 services are listed exactly', async t => {
     .listServices()
     .map(({ service }) => service)
     .sort((a, b) => portOf(a) - portOf(b))
-  t.strictSame(found, services)
+  t.ok(isDeepStrictEqual(found, services))
 })
 
 t.test('threads that read and write at once keep their own answers', async t => {

@@ -7,7 +7,7 @@ import { Ipvs, type Destination, type Service } from 'node-ipvs'
 import t from 'tap'
 import { runInNetns } from '../../../../src/kernel/netns.js'
 import { openTcpListener } from '../../../../src/kernel/socket.js'
-import { openClient, runThere, saveThere } from '../lab.js'
+import { openClient, runThere, saveThere, until } from '../lab.js'
 
 const current = (): string => readlinkSync('/proc/thread-self/ns/net')
 
@@ -24,6 +24,9 @@ const backend: Destination = {
   weight: 1,
   forwarding: { kind: 'masquerade' },
 }
+
+// An emulated machine may run this, many times slower.
+t.setTimeout(240_000)
 
 t.test('two namespaces do not see each other, and home sees neither', async t => {
   const home = current()
@@ -65,7 +68,8 @@ t.test('open() takes the path of a namespace', async t => {
 
 t.test('counters tell connections, and zero() forgets them', async t => {
   const { ipvs, netns } = openClient(t)
-  const fd = runInNetns(netns, () => openTcpListener({ address: '127.0.0.1', port: 8080 }))
+  const place = { address: '127.0.0.1', port: 8080, backlog: 8 }
+  const { fd } = runInNetns(netns, () => openTcpListener(place))
   const server = createServer(socket => socket.end('hello\n')).listen({ fd })
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -83,6 +87,12 @@ t.test('counters tell connections, and zero() forgets them', async t => {
   await once(child, 'close')
   t.equal(output, 'hello\nhello\nhello\n')
 
+  // The kernel sums up its counters every two seconds.
+  const isWhole = (): boolean => {
+    const { connections, outgoingPackets } = ipvs.getService(web).stats
+    return connections === 3n && outgoingPackets >= 12n
+  }
+  await until(isWhole, 'the counters of three connections')
   const { stats } = ipvs.getService(web)
   t.equal(stats.connections, 3n)
   t.ok(stats.incomingPackets >= 9n && stats.incomingBytes > 9n * 40n)

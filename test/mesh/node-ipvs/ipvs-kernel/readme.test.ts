@@ -6,6 +6,9 @@ import { runInNetns } from '../../../../src/kernel/netns.js'
 import { findRoot } from '../../../rules/source.js'
 import { openNamespace, saveThere } from '../lab.js'
 
+// An emulated machine may run this, many times slower.
+t.setTimeout(240_000)
+
 t.test('the example runs, prints what it shows, and leaves nothing', async t => {
   const readme = readFileSync(`${findRoot()}/mesh/node-ipvs/README.md`, 'utf8')
   const blockOf = (language: string): string | undefined =>
