@@ -19,7 +19,10 @@ const projectRoot = join(testRoot, '../..')
 /** For one file; the longest takes half a minute. */
 const timeoutMs = 300_000
 /** Folders of tests that use the machine's namespaces and clocks. */
-const laboratory = ['daemon', 'drivers', 'fuzz', 'kernel', 'lab', 'runtime', 'scenario', 'store']
+const laboratory = [
+  ...['daemon', 'drivers', 'fuzz', 'kernel', 'lab', 'runtime', 'scenario', 'store'],
+  ...['mesh/dataplane', 'mesh/nft', 'mesh/sandbox'],
+]
 
 function listTests(): string[] {
   return readdirSync(testRoot, { recursive: true, encoding: 'utf8' })
@@ -77,8 +80,13 @@ if (chosen.length === 0) {
   process.exit(1)
 }
 if (filters.length === 0) lint()
+<<<<<<< HEAD
 const isLaboratory = (path: string): boolean => laboratory.includes(path.split('/')[0] ?? '')
 const outside = chosen.filter(path => !isInside(path))
+=======
+const isLaboratory = (path: string): boolean =>
+  laboratory.some(folder => path.startsWith(`${folder}/`))
+>>>>>>> nft
 const outcomes = [
   ...(await runAll(
     outside.filter(path => !isLaboratory(path)),

@@ -17,7 +17,7 @@ import {
 } from './program.js'
 import { composeReplacement, composeTransactions } from './transaction.js'
 
-/** Each step is one transaction; the result is how many differences there were. */
+/** Each step is one transaction or one listing; the result is how many differences there were. */
 export type Steps = Generator<void, number, void>
 
 export class NftTable {
@@ -86,7 +86,7 @@ export class NftTable {
 
   *#mend(wanted: Contents, needed: ReadonlySet<string>, found: readonly string[]): Steps {
     const program = this.#program
-    const change = compareContents(observe(program), wanted)
+    const change = compareContents(yield* observe(program), wanted)
     this.#chains = new Set(found)
     const missing = this.#missing(needed)
     const stale = [...this.#chains].filter(name => !needed.has(name))
@@ -94,12 +94,12 @@ export class NftTable {
     // In a transaction of their own: kernels before 6.2 may find an element that still leads there.
     if (stale.length > 0) yield* this.#run([composeChainRemoval(program, stale)])
     this.#chains = new Set(needed)
-    // Counters of what an earlier process knew and we do not lead nobody anywhere.
+    // Counters of who is gone, like chains of sizes that are, lead nobody anywhere.
     const counters = new Set(
       program.collections.filter(one => one.hasCounters).map(one => one.name),
     )
     const deletions = change.deletions.filter(one => !counters.has(one.collection))
-    return deletions.length + change.additions.length + missing.length + stale.length
+    return deletions.length + change.additions.length + missing.length
   }
 
   *#run(transactions: readonly string[]): Generator<void, void, void> {
@@ -127,12 +127,12 @@ export function runSteps(steps: Steps): number {
   }
 }
 
-/** What the kernel holds of a table's sets and maps. */
-export function observe(program: TableProgram): Contents {
+/** What the kernel holds of a table's sets and maps, one after another. */
+function* observe(program: TableProgram): Generator<void, Contents, void> {
   const contents = new Contents()
-  for (const collection of program.collections) {
-    const raw = dumpElements(program.name, collection.name)
-    contents.hold(parseElements(collection, raw))
+  for (const [index, collection] of program.collections.entries()) {
+    if (index > 0) yield
+    contents.hold(parseElements(collection, dumpElements(program.name, collection.name)))
   }
   return contents
 }

@@ -12,9 +12,12 @@ const RTNLGRP = { LINK: 1, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_R
 const NFNLGRP_NFTABLES = 7
 /** News of some thousand links, which come at once when a large project goes up. */
 const RECEIVE_BYTES = 8 << 20
-/** Hears of every nftables transaction in the namespace of the calling moment. */
-export function openNftMonitor(): NetlinkMonitor {
-  return openNetlinkMonitor(NETLINK_NETFILTER, [NFNLGRP_NFTABLES])
+/**
+ * Hears of every nftables transaction in the namespace of the calling moment. `receiveBytes` of news
+ * wait for a reader: every element of a set is some.
+ */
+export function openNftMonitor(receiveBytes?: number): NetlinkMonitor {
+  return openNetlinkMonitor(NETLINK_NETFILTER, [NFNLGRP_NFTABLES], receiveBytes)
 }
 
 /** Hears of links, addresses and routes in the namespace of the calling moment. */

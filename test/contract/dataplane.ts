@@ -26,7 +26,7 @@ export interface DataplaneCapabilities {
 export interface DataplaneUnderTest {
   readonly name: string
   readonly capabilities: DataplaneCapabilities
-  /** Called in the host's namespace. `onReadable` poll comes from the implementation's test. */
+  /** Called in the host's namespace. */
   open(place: IngressPlace): Dataplane | Promise<Dataplane>
 }
 
@@ -322,23 +322,23 @@ function testChange(test: Add): void {
         service({ ports: [tcp(a)], destinations: [first] }),
         service({ key: 'api', mark: 8, ports: [tcp(b)], destinations: [second] }),
       )
-    let isOver = false
+    const load = { isOver: false }
     const failures: string[] = []
-    const load = async (): Promise<void> => {
-      while (!isOver) {
+    const ask = async (): Promise<void> => {
+      while (!load.isOver) {
         const answers = await Promise.all([bench.ask({ port: 8080 }), bench.ask({ port: 9090 })])
         for (const one of answers) if (typeof one === 'string') failures.push(one)
       }
     }
     await bench.dataplane.apply(pair(8080, 9090))
-    const loading = load()
+    const loading = ask()
     for (let i = 0; i < 10; i++) {
       const [a, b] = i % 2 === 0 ? [9090, 8080] : [8080, 9090]
       await bench.dataplane.apply(pair(a, b), new Set(['web', 'api']))
       t.match(await bench.ask({ port: a }), { task: 'task0' })
       t.match(await bench.ask({ port: b }), { task: 'task1' })
     }
-    isOver = true
+    load.isOver = true
     await loading
     t.strictSame(failures, [])
   })

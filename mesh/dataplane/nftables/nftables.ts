@@ -25,6 +25,9 @@ export interface NftablesOptions {
   readonly poller?: FdPoller
 }
 
+/** Destinations that are gone and counted, before it is looked whether they are still needed. */
+const MOST_GONE = 1_000
+
 interface Written {
   readonly service: VirtualService
   readonly elements: readonly Element[]
@@ -81,15 +84,7 @@ export class NftablesDataplane implements Dataplane {
   }
 
   stats(): Promise<readonly DestinationStats[]> {
-    return this.#inTurn(async () => {
-      const present = [...this.#written.values()].flatMap(({ service }) => countedOf(service))
-      const gone = [...this.#gone.values()]
-      const { stats, ended } = this.#at(() => readStats(this.#program, present, gone))
-      const counters = ended.flatMap(({ address }) => composeCounters(address))
-      if (this.#table.isKnown) await this.#run(this.#table.change(counters, []))
-      for (const one of ended) this.#gone.delete(countedKey(one))
-      return stats
-    })
+    return this.#inTurn(() => this.#readStats())
   }
 
   trace(service: VirtualService): Promise<readonly Hop[]> {
@@ -111,6 +106,16 @@ export class NftablesDataplane implements Dataplane {
     await this.close()
   }
 
+  /** Forgets who is gone and has no connection any more. */
+  async #readStats(): Promise<readonly DestinationStats[]> {
+    const present = [...this.#written.values()].flatMap(({ service }) => countedOf(service))
+    const gone = [...this.#gone.values()]
+    const { stats, ended } = this.#at(() => readStats(this.#program, present, gone))
+    if (this.#table.isKnown) await this.#run(this.#table.change(ended.flatMap(countersOf), []))
+    for (const one of ended) this.#gone.delete(countedKey(one))
+    return stats
+  }
+
   async #change(desired: MeshState, changed: ReadonlySet<string>): Promise<void> {
     const keys = [...changed].filter(key => this.#written.get(key)?.service !== desired.get(key))
     const before = keys.flatMap(key => this.#written.get(key) ?? [])
@@ -121,6 +126,8 @@ export class NftablesDataplane implements Dataplane {
     await this.#run(this.#table.change(gone, come))
     for (const key of keys) this.#written.delete(key)
     this.#take(before, after, left, back)
+    // Nobody may ever ask.
+    if (this.#gone.size > MOST_GONE) await this.#readStats()
   }
 
   async #reconcile(desired: MeshState): Promise<number> {

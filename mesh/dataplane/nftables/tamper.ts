@@ -13,14 +13,27 @@ export interface Watch {
   close(): void
 }
 
+/** News of a batch of our own changes, until it can be read; a message for each element. */
+const RECEIVE_BYTES = 32 << 20
+/** Some hundred datagrams at a time, and then others have their turn. */
+const READS_A_TURN = 16
+
 /** Calls `onTampered` after each foreign change of `table`, in the namespace of the calling moment. */
 export function watchTable(table: string, poller: FdPoller, onTampered: () => void): Watch {
   const news = new NftNews(ownNftPid())
-  const monitor = openNftMonitor()
+  const monitor = openNftMonitor(RECEIVE_BYTES)
+  const read = (): boolean => {
+    let isTampered = false
+    for (let reads = 0; reads < READS_A_TURN; reads++) {
+      const { messages, overrun } = monitor.read()
+      // What was lost may have been ours.
+      if (news.read(messages).has(table) || overrun) isTampered = true
+      if (messages.length === 0 && !overrun) break
+    }
+    return isTampered
+  }
   poller.add(monitor.fd, () => {
-    const { messages, overrun } = monitor.read()
-    // What was lost may have been ours.
-    if (news.read(messages).has(table) || overrun) onTampered()
+    if (read()) onTampered()
   })
   return {
     close: () => {
