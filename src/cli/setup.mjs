@@ -34,7 +34,8 @@ const debianForTests = [
 const debianForMachine = [
   { path: '/usr/bin/qemu-system-x86_64', package: 'qemu-system-x86' },
   { path: '/boot/vmlinuz-*-cloud-amd64', package: 'linux-image-cloud-amd64' },
-  { path: '/bin/busybox', package: 'busybox-static' },
+  // The package busybox has the same program, linked to libraries that an initrd lacks.
+  { path: '/var/lib/dpkg/info/busybox-static.list', package: 'busybox-static' },
   { path: '/usr/sbin/ipvsadm', package: 'ipvsadm' },
   { path: '/sbin/modprobe', package: 'kmod' },
 ]

@@ -5,6 +5,7 @@
 
 import { spawn } from 'node:child_process'
 import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { errorCode } from '../../../src/base/error.js'
 import { composeMessage, type Job, type Message, type Work } from './message.js'
 
 const work = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as Work
@@ -32,7 +33,9 @@ function run({ name, argv, timeoutMs }: Job): Promise<void> {
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', output)
     const timer = setTimeout(() => {
       output(`\nNot done within ${timeoutMs / 1000} s, so it was ended\n`)
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+      killGroup(child.pid)
+      // Whoever left the group may hold them open.
+      for (const stream of [child.stdout, child.stderr]) stream.destroy()
     }, timeoutMs)
     const end = (code: number | null): void => {
       clearTimeout(timer)
@@ -46,6 +49,15 @@ function run({ name, argv, timeoutMs }: Job): Promise<void> {
     })
     child.on('close', end)
   })
+}
+
+function killGroup(id: number | undefined): void {
+  if (id === undefined) return
+  try {
+    process.kill(-id, 'SIGKILL')
+  } catch (error) {
+    if (errorCode(error) !== 'ESRCH') throw error
+  }
 }
 
 const queue = [...work.jobs]

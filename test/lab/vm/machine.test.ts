@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -9,15 +9,18 @@ import { runInMachine } from './run.js'
 const equipment = findEquipment()
 const withMachine = typeof equipment === 'string' ? { skip: equipment } : {}
 
-function folders(): string[] {
-  return readdirSync(tmpdir()).filter(name => name.startsWith('portolan-machine-'))
-}
+/** Two boots in a row on a busy computer. */
+t.setTimeout(240_000)
+
+/** Machines of others on this computer make theirs elsewhere. */
+const folder = mkdtempSync(join(tmpdir(), 'portolan-test-'))
+process.env['TMPDIR'] = folder
+t.teardown(() => rmdirSync(folder))
 
 t.test(
   'runInMachine() answers code and output, and the host keeps no trace',
   withMachine,
   async t => {
-    const before = folders()
     const litter = join(tmpdir(), `litter-${process.pid}`)
     let heard = ''
     const { code, output } = await runInMachine({
@@ -33,7 +36,8 @@ t.test(
     t.equal(output, heard)
     t.strictSame(output.trim().split('\n').sort(), ['one', 'two', 'x'])
     t.notOk(existsSync(litter), 'what it wrote stayed inside')
-    t.strictSame(folders(), before)
+    t.strictSame(readdirSync(folder), [])
+    t.strictSame(findProcesses(folder), [])
   },
 )
 
@@ -59,6 +63,6 @@ t.test(
       timeoutMs: 60_000,
     })
     await t.rejects(panic, { code: 'MACHINE_ENDED', message: /Kernel panic/ })
-    t.strictSame(findProcesses('portolan-machine-'), [])
+    t.strictSame(findProcesses(folder), [])
   },
 )

@@ -35,7 +35,8 @@ const endings = ['SIGALRM', 'SIGHUP', 'SIGINT', 'SIGTERM'] as const
 const guestProgram = fileURLToPath(new URL('guest.js', import.meta.url))
 const shareTimeoutMs = 10_000
 const pollMs = 10
-const consoleTailLines = 30
+/** A panic with its trace. */
+const consoleTailLines = 80
 const processors = 2
 const memory = '2G'
 
@@ -53,7 +54,7 @@ export async function bootMachine(
   try {
     await machine.run(work, timeoutMs, onMessage)
   } finally {
-    machine.close()
+    await machine.close()
   }
 }
 
@@ -61,9 +62,9 @@ class Machine {
   readonly #equipment: Equipment
   readonly #folder = mkdtempSync(join(tmpdir(), 'portolan-machine-'))
   readonly #children: ChildProcess[] = []
-  readonly #onExit = (): void => this.close()
+  readonly #onExit = (): void => this.#abandon()
   readonly #onSignal = (signal: NodeJS.Signals): void => {
-    this.close()
+    this.#abandon()
     process.kill(process.pid, signal)
   }
 
@@ -101,8 +102,16 @@ class Machine {
     if (pending.size > 0) throw this.#error('MACHINE_ENDED', 'ended before its work was done')
   }
 
+  /** Resolves when nothing of it is left. */
+  async close(): Promise<void> {
+    this.#abandon()
+    const isGone = ({ exitCode, signalCode }: ChildProcess): boolean =>
+      exitCode !== null || signalCode !== null
+    for (const child of this.#children) if (!isGone(child)) await once(child, 'exit')
+  }
+
   /** Synchronous, for it also runs when the process exits early. */
-  close(): void {
+  #abandon(): void {
     process.off('exit', this.#onExit)
     for (const signal of endings) process.off(signal, this.#onSignal)
     for (const child of this.#children) child.kill('SIGKILL')

@@ -52,7 +52,10 @@ export async function runJobs(
   options: {
     /** For all together, with the boot. */
     readonly timeoutMs: number
+    /** How many jobs at a time, default 1. */
     readonly concurrency?: number
+    /** What the jobs find in their environment besides PATH and HOME. */
+    readonly environment?: Readonly<Record<string, string>>
     readonly onOutput?: (text: string, name: string) => void
     readonly onEnd: (result: JobResult) => void
   },
@@ -62,7 +65,10 @@ export async function runJobs(
   const outputs = new Map<string, string>()
   const work = {
     folder: projectRoot,
-    environment: Object.fromEntries(handedOn.flatMap(name => entryOf(name))),
+    environment: {
+      ...Object.fromEntries(handedOn.flatMap(name => entryOf(name))),
+      ...options.environment,
+    },
     jobs,
     concurrency: options.concurrency ?? 1,
   }
