@@ -22,3 +22,5 @@ export type { DataplaneChoice, DataplaneFacts, WantedDataplane } from './datapla
 export { probeDataplanes } from './dataplane/probe.js'
 export { UserspaceDataplane } from './dataplane/userspace/userspace.js'
 export type { UserspaceOptions } from './dataplane/userspace/userspace.js'
+export { NftablesDataplane } from './dataplane/nftables/nftables.js'
+export type { NftablesOptions } from './dataplane/nftables/nftables.js'

@@ -80,13 +80,9 @@ if (chosen.length === 0) {
   process.exit(1)
 }
 if (filters.length === 0) lint()
-<<<<<<< HEAD
-const isLaboratory = (path: string): boolean => laboratory.includes(path.split('/')[0] ?? '')
-const outside = chosen.filter(path => !isInside(path))
-=======
 const isLaboratory = (path: string): boolean =>
   laboratory.some(folder => path.startsWith(`${folder}/`))
->>>>>>> nft
+const outside = chosen.filter(path => !isInside(path))
 const outcomes = [
   ...(await runAll(
     outside.filter(path => !isLaboratory(path)),

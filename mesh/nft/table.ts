@@ -119,6 +119,15 @@ export class NftTable {
   }
 }
 
+/** What the kernel's table holds now, at once; an absent one holds nothing. */
+export function observeTable(program: TableProgram): Contents {
+  const steps = observe(program)
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}
+
 /** Runs all steps at once, for tables that are small. */
 export function runSteps(steps: Steps): number {
   for (;;) {

@@ -98,8 +98,7 @@ export interface BalanceSpec {
   /** IPVS's names. */
   readonly scheduler: 'rr' | 'wrr' | 'lc' | 'wlc' | 'sh' | 'mh'
   readonly affinity:
-    | { readonly kind: 'none' }
-    | { readonly kind: 'client-ip'; readonly timeoutSeconds: number }
+    { readonly kind: 'none' } | { readonly kind: 'client-ip'; readonly timeoutSeconds: number }
   /** By replica number, 1 to 65535; 1 where absent. */
   readonly weights: Readonly<Record<string, number>>
   /** How long established connections of a replica that leaves may go on. */

@@ -52,7 +52,12 @@ export function addServiceCommands(program: Command): void {
         printLine(`\nDataplane: ${dataplane.reason}`)
       }),
     )
-  addUpdate(program.command('service').description('change how a service is balanced'))
+  addUpdate(
+    program
+      .command('service')
+      .description('change how a service is balanced')
+      .addHelpText('after', example('portolan service update web --scheduler sh')),
+  )
 }
 
 function addUpdate(service: Command): void {
@@ -130,10 +135,7 @@ export function formatServices(services: readonly ServiceView[]): string {
       affinity === 'none' ? scheduler : `${scheduler}, ${affinity}`,
     ]
   })
-  return formatTable(
-    ['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'PORTS', 'READY', 'SCHEDULER'],
-    rows,
-  )
+  return formatTable(['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'PORTS', 'READY', 'SCHEDULER'], rows)
 }
 
 /** `127.0.0.1:8080->80/tcp`. */

@@ -3,7 +3,12 @@
  * kept; what is refused is refused before anything is written.
  */
 
-import { allocationKey, type AllocatedPort, type Allocation, type Vip } from '../catalog/allocation.js'
+import {
+  allocationKey,
+  type AllocatedPort,
+  type Allocation,
+  type Vip,
+} from '../catalog/allocation.js'
 import type { Snapshot } from '../catalog/catalog.js'
 import { CatalogError } from '../catalog/check.js'
 import type { Network } from '../catalog/network.js'

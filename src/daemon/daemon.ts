@@ -120,7 +120,7 @@ async function compose(
   const hostResolver = new HostResolver(options.resolvConf, () => void followHostResolver())
   lifetime.defer(() => hostResolver.close())
   const addresses = new Addresses(state)
-  const dataplanes = openDataplanes({
+  const dataplanes = await openDataplanes({
     wanted: options.dataplane,
     table: table.replace('portolan', 'portolan_mesh'),
     runDirectory: dirname(paths.socket),

@@ -1,16 +1,19 @@
 /** Which dataplane this node balances with, opened where replicas are met; and what it refuses. */
 
+import { join } from 'node:path'
 import {
   chooseDataplane,
+  NftablesDataplane,
   probeDataplanes,
   UserspaceDataplane,
   type Dataplane,
   type DataplaneChoice,
   type IngressPlace,
+  type VirtualService,
   type WantedDataplane,
 } from '../../mesh/index.js'
-import { NftablesDataplane } from '../../mesh/dataplane/nftables/nftables.js'
 import { checkService as checkNftables } from '../../mesh/dataplane/nftables/check.js'
+import { errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
 import type { ServiceSpec } from '../catalog/service.js'
 import { loadIpvs } from '../kernel/module.js'
@@ -20,8 +23,9 @@ import { checkProbe } from './readiness.js'
 
 export interface DataplanesOptions {
   readonly wanted: WantedDataplane
-  /** The name of our nftables table for published ports. */
+  /** The name of our nftables tables for published ports. */
   readonly table: string
+  /** Where the namespace that IPVS balances in is held. */
   readonly runDirectory: string
   readonly poller: Poller
   readonly logger: Logger
@@ -29,20 +33,42 @@ export interface DataplanesOptions {
 
 export interface Dataplanes {
   readonly choice: DataplaneChoice
-  open(place: IngressPlace): Promise<Dataplane>
+  open(place: IngressPlace): Dataplane
   /** Throws MeshError `MESH_UNSUPPORTED`, with the reason. */
-  check: Dataplane['check']
+  check(service: VirtualService): void
 }
 
 /** Throws MeshError `MESH_NO_DATAPLANE` where the wish cannot be met here. */
-export function openDataplanes({ wanted, table, poller }: DataplanesOptions): Dataplanes {
+export async function openDataplanes(options: DataplanesOptions): Promise<Dataplanes> {
+  const { wanted, table, runDirectory, poller, logger } = options
   if (wanted === 'auto' || wanted === 'ipvs') loadIpvs()
   const choice = chooseDataplane(wanted, probeDataplanes())
-  const open = (place: IngressPlace): Promise<Dataplane> => {
-    if (choice.kind === 'userspace') return Promise.resolve(new UserspaceDataplane())
-    return Promise.resolve(NftablesDataplane.open({ place, table, poller }))
+  switch (choice.kind) {
+    case 'ipvs': {
+      // Only where there is IPVS: its client would be loaded for nothing.
+      const { IpvsDataplane } = await import('../../mesh/dataplane/ipvs/ipvs.js')
+      const { checkService: check } = await import('../../mesh/dataplane/ipvs/check.js')
+      const nsPath = join(runDirectory, 'ingress.netns')
+      const open = (place: IngressPlace): Dataplane =>
+        IpvsDataplane.open({ place, table, nsPath, poller })
+      return { choice, open, check }
+    }
+    case 'nftables':
+      return {
+        choice,
+        open: place => NftablesDataplane.open({ place, table, poller }),
+        check: checkNftables,
+      }
+    case 'userspace': {
+      const onError = (error: unknown): void => logger.error({}, errorMessage(error))
+      const probe = new UserspaceDataplane({ onError })
+      return {
+        choice,
+        open: () => new UserspaceDataplane({ onError }),
+        check: service => probe.check(service),
+      }
+    }
   }
-  return { choice, open, check: service => checkNftables(service) }
 }
 
 /** Throws what cannot be done of what a service asks for, before anything is written. */

@@ -24,8 +24,7 @@ export function composeFiles(
   const isHost = container.spec.networkMode.kind === 'host'
   const own = container.spec.hostname ?? (isHost ? hostname() : container.id.slice(0, 12))
   const { attached, hasResolver } = planSandbox(snapshot, container)
-  const hasIpv6 =
-    isHost || attached.some(({ network }) => network.hasIpv6 && !network.isIngress)
+  const hasIpv6 = isHost || attached.some(({ network }) => network.hasIpv6 && !network.isIngress)
   const hasOwnResolver = hasResolver && container.spec.networkMode.kind === 'networks'
   const mode = isHost ? 'host' : hasOwnResolver ? 'internal' : 'legacy'
   return {

@@ -131,7 +131,10 @@ export class MeshOperations {
     if (only === undefined) throw notFound(name, this.listServices())
     if (others.length === 0) return only
     const names = found.map(({ project, service }) => `${project}/${service.name}`).join(', ')
-    throw new CatalogError('CATALOG_REFUSED', `Several services are named "${name}": ${names}; say which`)
+    throw new CatalogError(
+      'CATALOG_REFUSED',
+      `Several services are named "${name}": ${names}; say which`,
+    )
   }
 }
 

@@ -189,7 +189,10 @@ export function viewTrace(
   const views = all.map(one => ({ one, view: viewReplica(snapshot, one, undefined) }))
   const inside = views
     .filter(({ view }) => view.isServing)
-    .map(({ one }) => ({ where: `sandbox of ${one.name}`, what: describeArrival(snapshot, found, one) }))
+    .map(({ one }) => ({
+      where: `sandbox of ${one.name}`,
+      what: describeArrival(snapshot, found, one),
+    }))
   const outside = views
     .filter(({ view }) => !view.isServing)
     .map(({ view }) => ({
@@ -200,8 +203,14 @@ export function viewTrace(
     port: port.published,
     protocol: port.protocol,
     service: allocation.key,
-    hops: [...hops, ...inside, ...outside],
+    hops: [...hops.map(hop => withNames(all, hop)), ...inside, ...outside],
   }
+}
+
+/** The dataplane knows replicas by their ids. */
+function withNames(replicas: readonly Container[], { where, what }: Hop): Hop {
+  const named = replicas.reduce((text, { id, name }) => text.replaceAll(id, name), what)
+  return { where, what: named }
 }
 
 function describeArrival(

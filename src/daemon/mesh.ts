@@ -8,7 +8,12 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { Mesh, type Dataplane, type DestinationStats, type Hop } from '../../mesh/index.js'
-import { emptyState, type IngressPlace, type MeshState, type VirtualService } from '../../mesh/state.js'
+import {
+  emptyState,
+  type IngressPlace,
+  type MeshState,
+  type VirtualService,
+} from '../../mesh/state.js'
 import { errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
 import type { Snapshot } from '../catalog/catalog.js'
@@ -18,13 +23,11 @@ import type { Netns } from '../kernel/netns.js'
 import { planVirtualServices } from '../plan/mesh.js'
 import { serviceKeyOf } from '../plan/serving.js'
 import type { SandboxMeshes } from './sandbox-meshes.js'
-import type { State } from './state.js'
 
 export interface MeshControlOptions {
-  readonly state: State
   readonly sandboxes: SandboxMeshes
   /** Opens the dataplane where replicas are met; called when the first port is published. */
-  readonly openDataplane: (place: IngressPlace) => Promise<Dataplane>
+  readonly openDataplane: (place: IngressPlace) => Dataplane
   /** Makes the ingress bridge stand, and says where it is. */
   readonly preparePlace: () => IngressPlace | undefined
   readonly logger: Logger
@@ -169,7 +172,7 @@ export class MeshControl {
       return
     }
     if (this.#mesh === undefined) this.#mesh = await this.#open(services)
-    else await this.#mesh.update(services)
+    else await this.#mesh.update(services.values())
   }
 
   /** Adopts what an earlier daemon left in the kernel. */
@@ -179,7 +182,7 @@ export class MeshControl {
     if (place === undefined) return undefined
     this.#place = place
     return Mesh.open({
-      dataplane: await openDataplane(place),
+      dataplane: openDataplane(place),
       services: services.values(),
       onError: error => {
         this.#problem = `Published ports could not be mended: ${errorMessage(error)}`
@@ -187,7 +190,10 @@ export class MeshControl {
       },
       onMended: differences => {
         this.#problem = undefined
-        logger.warn({}, `Somebody changed ${differences} of our rules for published ports; they are back`)
+        logger.warn(
+          {},
+          `Somebody changed ${differences} of our rules for published ports; they are back`,
+        )
       },
     })
   }
@@ -214,4 +220,3 @@ function touchedServices(snapshot: Snapshot, delta: Delta, previous: Snapshot): 
     return snapshot.allocations.has(key) || previous.allocations.has(key)
   }
 }
-

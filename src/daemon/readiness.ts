@@ -15,7 +15,11 @@ import {
   type ProbeSpec,
 } from '../../mesh/health/index.js'
 import type { Clock } from '../base/clock.js'
-import type { Container, ProcessIdentity, Readiness as ReadinessRecord } from '../catalog/container.js'
+import type {
+  Container,
+  ProcessIdentity,
+  Readiness as ReadinessRecord,
+} from '../catalog/container.js'
 import type { ProbeSpec as DeclaredProbe } from '../catalog/service.js'
 import { listListeners } from '../kernel/sock-diag.js'
 import { unboundTcp } from '../kernel/socket.js'

@@ -130,7 +130,8 @@ export class BridgeDriver {
         this.#bridges.delete(network.id)
       }
     }
-    if (wanted.some(({ isInternal }) => !isInternal)) enableForwarding(wanted)
+    const routed = wanted.filter(({ isInternal, isIngress }) => !isInternal || isIngress)
+    if (routed.length > 0) enableForwarding(routed)
     this.#reconcileRules(wanted.filter(({ id }) => this.#bridges.has(id)))
     return failures
   }
@@ -441,7 +442,7 @@ function formatCidr(address: { readonly address: string; readonly prefixLength: 
 /** Routing is the host's own switch: turned on where it is off, and left on, as Docker does. */
 function enableForwarding(networks: readonly Network[]): void {
   writeSysctl('net.ipv4.ip_forward', '1')
-  const hasIpv6 = networks.some(network => network.hasIpv6 && !network.isInternal)
+  const hasIpv6 = networks.some(network => network.hasIpv6)
   const forwarding = 'net.ipv6.conf.all.forwarding'
   if (!hasIpv6 || readSysctl(forwarding) !== '0') return
   // A router ignores router advertisements unless told otherwise: the host would lose its way out.

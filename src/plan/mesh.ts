@@ -27,9 +27,7 @@ export function planVirtualServices(snapshot: Snapshot, allocation: Allocation):
   const ingress = ports.filter(({ mode }) => mode === 'ingress')
   const services: VirtualService[] = []
   if (ingress.length > 0) {
-    services.push(
-      virtualService({ key, name, mark, ports: ingress, replicas, balance }, snapshot),
-    )
+    services.push(virtualService({ key, name, mark, ports: ingress, replicas, balance }, snapshot))
   }
   for (const port of ports) {
     if (port.mode !== 'host' || port.mark === undefined) continue
@@ -136,7 +134,9 @@ export function planSandboxIngress(
     },
     ownSubnets: own.flatMap(({ endpoint: { ipv4, ipv6 } }) =>
       [ipv4, ipv6].flatMap(cidr =>
-        cidr === undefined ? [] : [{ subnet: formatPrefix(parsePrefix(cidr)), address: bare(cidr)[0] ?? '' }],
+        cidr === undefined
+          ? []
+          : [{ subnet: formatPrefix(parsePrefix(cidr)), address: bare(cidr)[0] ?? '' }],
       ),
     ),
     ...(default4 !== undefined && { defaultAddress4: default4 }),

@@ -3,7 +3,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { runInNetns, type Netns } from '../../../src/kernel/netns.js'
 import type { TableProgram } from '../../nft/program.js'
-import { NftTable, observe, type Steps } from '../../nft/table.js'
+import { NftTable, observeTable, type Steps } from '../../nft/table.js'
 import type { IngressPlace } from '../../state.js'
 import { watchTable, type FdPoller, type Watch } from '../nftables/tamper.js'
 import { adoptAliases, type Aliases } from './aliases.js'
@@ -77,7 +77,7 @@ export class Ground {
     this.balancer = new Balancer(sandbox.netns)
     this.host = new PlacedTable(netns, hostProgram(table, place, sandbox.transit))
     this.ingress = new PlacedTable(sandbox.netns, ingressProgram(table, place))
-    const left = runInNetns(netns, () => observe(this.host.program))
+    const left = runInNetns(netns, () => observeTable(this.host.program))
     this.aliases = adoptAliases(left.list(), sandbox.transit)
     this.#watches =
       poller === undefined

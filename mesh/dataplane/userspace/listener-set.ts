@@ -57,7 +57,7 @@ export class ListenerSet {
       ({ wanted: old, proxy }) =>
         changed.has(old.serviceKey) && (!byName.has(nameOf(old)) || !proxy.isAsTold),
     )
-    this.#refuseClashes(changed, wanted)
+    this.#refuseDoubles(changed, wanted)
     const isGone = new Set(gone.map(listener => nameOf(listener.wanted)))
     const fresh = wanted.filter(
       entry => isGone.has(nameOf(entry)) || !this.#listeners.has(nameOf(entry)),
@@ -65,11 +65,15 @@ export class ListenerSet {
     // A port that moves between one address and all of them cannot have both for a moment.
     const displaced = gone.filter(old => fresh.some(entry => doOverlap(old.wanted, entry)))
     for (const old of displaced) this.#close(old)
-    const opened = this.#openAll(fresh, displaced)
+    const crowds = groupByPlace([...this.#others(changed), ...wanted])
+    const opened = this.#openAll(fresh, displaced, crowds)
     for (const old of gone) if (!displaced.includes(old)) this.#close(old)
     for (const listener of opened) this.#listeners.set(nameOf(listener.wanted), listener)
     commit()
     for (const entry of wanted) this.#direct(entry)
+    for (const { wanted: entry, proxy } of this.#listeners.values()) {
+      proxy.setTaking(entry.isTaking || isShadowed(entry, crowds))
+    }
     return gone.length + opened.length
   }
 
@@ -88,18 +92,20 @@ export class ListenerSet {
     this.#ending.clear()
   }
 
-  #openAll(fresh: readonly Wanted[], displaced: readonly Listener[]): Listener[] {
+  #openAll(fresh: readonly Wanted[], displaced: readonly Listener[], crowds: Crowds): Listener[] {
     const opened: Listener[] = []
     try {
       for (const wanted of fresh) {
-        const proxy = this.#open(wanted)
+        const neighbours = neighboursOf(wanted, crowds)
+        for (const other of neighbours) this.#listeners.get(nameOf(other))?.proxy.share()
+        const proxy = this.#open(wanted, neighbours.length > 0)
         if (proxy !== undefined) opened.push({ wanted, proxy })
       }
       return opened
     } catch (error) {
       for (const { proxy } of opened) proxy.close()
       for (const { wanted } of displaced) {
-        const proxy = this.#open(wanted)
+        const proxy = this.#open(wanted, true)
         if (proxy === undefined) continue
         this.#listeners.set(nameOf(wanted), { wanted, proxy })
         proxy.setTaking(wanted.isTaking)
@@ -108,12 +114,12 @@ export class ListenerSet {
     }
   }
 
-  #open(wanted: Wanted): TcpProxy | UdpProxy | undefined {
+  #open(wanted: Wanted, isShared: boolean): TcpProxy | UdpProxy | undefined {
     const { protocol, endpoint, route } = wanted
     try {
       return protocol === 'tcp'
-        ? new TcpProxy(this.#context, endpoint, route)
-        : new UdpProxy(this.#context, endpoint, route)
+        ? new TcpProxy(this.#context, endpoint, route, isShared)
+        : new UdpProxy(this.#context, endpoint, route, isShared)
     } catch (error) {
       const code = errorCode(error)
       if (wanted.isOptional && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL'))
@@ -132,27 +138,26 @@ export class ListenerSet {
     const listener = this.#listeners.get(nameOf(wanted))
     if (listener === undefined) return
     listener.proxy.setRoute(wanted.route)
-    listener.proxy.setTaking(wanted.isTaking)
     this.#listeners.set(nameOf(wanted), { wanted, proxy: listener.proxy })
   }
 
-  #refuseClashes(changed: ReadonlySet<string>, wanted: readonly Wanted[]): void {
-    const others = this.list().flatMap(({ wanted: old }) =>
-      changed.has(old.serviceKey) ? [] : [old],
-    )
-    const seen = new Map<string, Wanted[]>()
-    for (const entry of [...others, ...wanted]) {
-      const place = `${entry.protocol} ${entry.endpoint.family} ${entry.endpoint.port}`
-      const neighbours = seen.get(place) ?? []
-      const clash = neighbours.find(other => doOverlap(other, entry))
-      if (clash !== undefined) {
+  #refuseDoubles(changed: ReadonlySet<string>, wanted: readonly Wanted[]): void {
+    const seen = new Map<string, Wanted>()
+    for (const entry of [...this.#others(changed), ...wanted]) {
+      const other = seen.get(nameOf(entry))
+      if (other !== undefined) {
+        const { port, address } = entry.endpoint
         throw new MeshError(
           'MESH_BAD_SERVICE',
-          `Services "${clash.serviceName}" and "${entry.serviceName}" both publish port ${entry.endpoint.port}/${entry.protocol}, on ${clash.endpoint.address} and ${entry.endpoint.address}; change one of them`,
+          `Services "${other.serviceName}" and "${entry.serviceName}" both publish port ${port}/${entry.protocol} on ${address}; change one of them`,
         )
       }
-      seen.set(place, [...neighbours, entry])
+      seen.set(nameOf(entry), entry)
     }
+  }
+
+  #others(changed: ReadonlySet<string>): Wanted[] {
+    return this.list().flatMap(({ wanted }) => (changed.has(wanted.serviceKey) ? [] : [wanted]))
   }
 }
 
@@ -160,15 +165,41 @@ function nameOf({ protocol, endpoint }: Wanted): string {
   return `${protocol} ${describeEndpoint(endpoint)}`
 }
 
+/** Sockets of one protocol, family and port, by that. */
+type Crowds = ReadonlyMap<string, readonly Wanted[]>
+
+function placeOf({ protocol, endpoint: { family, port } }: Wanted): string {
+  return `${protocol} ${family} ${port}`
+}
+
+function groupByPlace(wanted: readonly Wanted[]): Crowds {
+  const crowds = new Map<string, Wanted[]>()
+  for (const entry of wanted) {
+    const crowd = crowds.get(placeOf(entry))
+    if (crowd === undefined) crowds.set(placeOf(entry), [entry])
+    else crowd.push(entry)
+  }
+  return crowds
+}
+
+/** Ours on other addresses, of which one of both is all of them. */
+function neighboursOf(wanted: Wanted, crowds: Crowds): Wanted[] {
+  const crowd = crowds.get(placeOf(wanted)) ?? []
+  return crowd.filter(other => nameOf(other) !== nameOf(wanted) && doOverlap(other, wanted))
+}
+
+/** Refused by the kernel, its clients would get to whoever has the port of all addresses. */
+function isShadowed(wanted: Wanted, crowds: Crowds): boolean {
+  return !isWildcard(wanted) && neighboursOf(wanted, crowds).length > 0
+}
+
+function isWildcard({ endpoint: { address } }: Wanted): boolean {
+  return address === '0.0.0.0' || address === '::'
+}
+
 function doOverlap(a: Wanted, b: Wanted): boolean {
-  const isWildcard = ({ endpoint: { address } }: Wanted): boolean =>
-    address === '0.0.0.0' || address === '::'
-  return (
-    a.protocol === b.protocol &&
-    a.endpoint.port === b.endpoint.port &&
-    a.endpoint.family === b.endpoint.family &&
-    (a.endpoint.address === b.endpoint.address || isWildcard(a) || isWildcard(b))
-  )
+  const isSameAddress = a.endpoint.address === b.endpoint.address
+  return placeOf(a) === placeOf(b) && (isSameAddress || isWildcard(a) || isWildcard(b))
 }
 
 function explain(error: unknown, { protocol, endpoint, serviceName }: Wanted): unknown {

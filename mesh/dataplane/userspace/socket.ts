@@ -8,7 +8,6 @@ import { calls, errno } from './libc.js'
 import type { Family } from '../../../src/base/ip.js'
 import type { Block } from './block.js'
 
-const AF_UNSPEC = 0
 const AF_INET = 2
 const AF_INET6 = 10
 const SOCK_STREAM = 1
@@ -21,6 +20,7 @@ const SOL_IPV6 = 41
 const SO_REUSEADDR = 2
 const SO_ERROR = 4
 const SO_LINGER = 13
+const SO_REUSEPORT = 15
 const SO_ACCEPTCONN = 30
 const TCP_NODELAY = 1
 const IP_PKTINFO = 8
@@ -47,10 +47,11 @@ export interface Client {
 /** Makes sockets, in the network namespace and with the rights that they need. */
 export interface SocketDoor {
   /**
-   * A non-blocking socket bound to `endpoint`, not listening yet; a listening one will do too. The
-   * caller owns it. Throws KernelError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ...
+   * A non-blocking socket bound to `endpoint`, not listening yet; a listening one will do too.
+   * `isShared`: with SO_REUSEPORT, as the port is ours on another
+   * address too, or by a socket that this one follows. The caller owns it. Throws KernelError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ...
    */
-  bind(protocol: 'tcp' | 'udp', endpoint: Endpoint): number
+  bind(protocol: 'tcp' | 'udp', endpoint: Endpoint, isShared: boolean): number
   /** A non-blocking socket towards destinations. The caller owns it. Throws KernelError. */
   create(protocol: 'tcp' | 'udp', family: Family): number
 }
@@ -59,11 +60,12 @@ export interface SocketDoor {
 export function processSockets(block: Block): SocketDoor {
   return {
     create: createSocket,
-    bind: (protocol, endpoint) => {
+    bind: (protocol, endpoint, isShared) => {
       const fd = createSocket(protocol, endpoint.family)
       // What waits out its minute of TIME_WAIT does not hold the port.
       if (protocol === 'tcp') setOption(block, fd, SOL_SOCKET, SO_REUSEADDR, 1)
       if (endpoint.family === 6) setOption(block, fd, SOL_IPV6, IPV6_V6ONLY, 1)
+      if (isShared) sharePort(block, fd, true)
       const length = writeName(block, addressOf(endpoint), endpoint.port)
       if (calls.bind(fd, block.address + NAME, length) === 0) return fd
       const code = errnoName(errno())
@@ -174,7 +176,8 @@ export function stopListening(block: Block, fd: number): void {
 
 /**
  * The kernel answers datagrams with port unreachable, and the port stays ours: a socket that is
- * connected to itself takes nobody else's. Returns false where it cannot be.
+ * connected to itself takes nobody else's. It does not come back from that: over IPv6, disconnecting
+ * leaves the peer's address in the kernel's lookup. Returns false where it cannot be.
  */
 export function refuseDatagrams(block: Block, fd: number, endpoint: Endpoint): boolean {
   const loopback = endpoint.family === 4 ? '127.0.0.1' : '::1'
@@ -182,13 +185,6 @@ export function refuseDatagrams(block: Block, fd: number, endpoint: Endpoint): b
   const self = { ...endpoint, address: isWildcard ? loopback : endpoint.address }
   const length = writeName(block, addressOf(self), endpoint.port)
   return calls.connect(fd, block.address + NAME, length) === 0
-}
-
-/** Takes datagrams of everybody again, after `refuseDatagrams`. */
-export function takeDatagrams(block: Block, fd: number): void {
-  block.bytes.fill(0, NAME, NAME + 16)
-  block.bytes.writeUInt16LE(AF_UNSPEC, NAME)
-  calls.connect(fd, block.address + NAME, 16)
 }
 
 /** True where `fd` is a socket of `port`, and listens as said; undefined: that is no matter. */
@@ -206,6 +202,11 @@ export function isBoundAs(
   bytes.writeInt32LE(0, VALUE)
   calls.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, address + VALUE, address + LENGTH)
   return (bytes.readInt32LE(VALUE) !== 0) === isListening
+}
+
+/** True: sockets of this user may be bound to the same port, if they say so too. */
+export function sharePort(block: Block, fd: number, isShared: boolean): void {
+  setOption(block, fd, SOL_SOCKET, SO_REUSEPORT, isShared ? 1 : 0)
 }
 
 /** Every datagram comes with the address that it was sent to. */

@@ -5,7 +5,14 @@
 
 import { ENFILE, EMFILE, errno } from './libc.js'
 import { EPOLLIN } from './reactor.js'
-import { accept, isBoundAs, readClient, startListening, stopListening } from './socket.js'
+import {
+  accept,
+  isBoundAs,
+  readClient,
+  sharePort,
+  startListening,
+  stopListening,
+} from './socket.js'
 import { TcpConnection } from './tcp-connection.js'
 import type { Timer } from '../../../src/base/clock.js'
 import type { Route } from './route.js'
@@ -30,11 +37,11 @@ export class TcpProxy {
   #pause: Timer | undefined
 
   /** Binds; takes nothing yet. Throws KernelError `EADDRINUSE`, `EACCES`, ... */
-  constructor(context: TcpContext, endpoint: Endpoint, route: Route) {
+  constructor(context: TcpContext, endpoint: Endpoint, route: Route, isShared = false) {
     this.endpoint = endpoint
     this.#context = context
     this.#route = route
-    this.#fd = context.sockets.bind('tcp', endpoint)
+    this.#fd = context.sockets.bind('tcp', endpoint, isShared)
     try {
       // Whoever else is bound here without listening is found out now, and the port is ours from now on.
       startListening(context.reactor.block, this.#fd, BACKLOG)
@@ -68,6 +75,11 @@ export class TcpProxy {
   /** What the kernel has: false where somebody closed the socket or it does not do as it was told. */
   get isAsTold(): boolean {
     return isBoundAs(this.#context.reactor.block, this.#fd, this.endpoint.port, this.#isTaking)
+  }
+
+  /** From now on the port may be ours on another address too. */
+  share(): void {
+    if (this.#fd >= 0) sharePort(this.#context.reactor.block, this.#fd, true)
   }
 
   get isTaking(): boolean {

@@ -17,7 +17,7 @@ const ANSWERS_A_TURN = 64
 export interface FlowOptions {
   readonly reactor: Reactor
   /** The proxy's, that answers go out of. */
-  readonly listenerFd: number
+  readonly listenerFd: () => number
   /** Unconnected; the flow owns it. */
   readonly fd: number
   readonly target: Target
@@ -91,7 +91,7 @@ export class UdpFlow {
         this.isReplied = true
         onReply(this)
       }
-      if (sendBack(reactor.block, listenerFd, way, length) >= 0) {
+      if (sendBack(reactor.block, listenerFd(), way, length) >= 0) {
         this.target.account.outBytes += length
       }
     }

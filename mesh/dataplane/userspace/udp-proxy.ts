@@ -6,7 +6,7 @@
 import { keepWay, readWay, receiveFrom } from './datagram.js'
 import { composeProxyHeader } from './proxy-protocol.js'
 import { EPOLLIN } from './reactor.js'
-import { isBoundAs, refuseDatagrams, setPacketInfo, takeDatagrams } from './socket.js'
+import { isBoundAs, refuseDatagrams, setPacketInfo, sharePort } from './socket.js'
 import { UdpFlow } from './udp-flow.js'
 import type { Clock, Timer } from '../../../src/base/clock.js'
 import type { ReplyWay } from './datagram.js'
@@ -43,19 +43,19 @@ export class UdpProxy {
   /** Oldest first. */
   readonly #unreplied = new Set<UdpFlow>()
   #fd: number
+  #isShared: boolean
   #isTaking = false
   #isEnding = false
   #sweep: Timer | undefined
 
   /** Binds; takes nothing yet. Throws KernelError `EADDRINUSE`, `EACCES`, ... */
-  constructor(context: UdpContext, endpoint: Endpoint, route: Route) {
+  constructor(context: UdpContext, endpoint: Endpoint, route: Route, isShared = false) {
     this.endpoint = endpoint
     this.#context = context
     this.#route = route
-    this.#fd = context.sockets.bind('udp', endpoint)
-    const { block } = context.reactor
-    setPacketInfo(block, this.#fd, endpoint.family)
-    refuseDatagrams(block, this.#fd, endpoint)
+    this.#isShared = isShared
+    this.#fd = context.sockets.bind('udp', endpoint, isShared)
+    refuseDatagrams(context.reactor.block, this.#fd, endpoint)
   }
 
   /** True: datagrams are taken. False: the kernel answers them with port unreachable. */
@@ -63,7 +63,7 @@ export class UdpProxy {
     if (isTaking === this.#isTaking || this.#fd < 0) return
     const { reactor } = this.#context
     if (isTaking) {
-      takeDatagrams(reactor.block, this.#fd)
+      this.#bindAnew()
       reactor.watch(this.#fd, EPOLLIN, { onEvents: () => this.#receiveAll() })
     } else {
       reactor.forget(this.#fd)
@@ -83,6 +83,12 @@ export class UdpProxy {
     return isBoundAs(this.#context.reactor.block, this.#fd, this.endpoint.port, undefined)
   }
 
+  /** From now on the port may be ours on another address too. */
+  share(): void {
+    this.#isShared = true
+    if (this.#fd >= 0) sharePort(this.#context.reactor.block, this.#fd, true)
+  }
+
   get isTaking(): boolean {
     return this.#isTaking
   }
@@ -97,6 +103,17 @@ export class UdpProxy {
   /** Ends every flow. */
   reset(): void {
     for (const flow of this.#flows.values()) this.#drop(flow)
+  }
+
+  /** A socket that takes datagrams in place of the one that refuses them; the port is ours meanwhile. */
+  #bindAnew(): void {
+    const { reactor, sockets } = this.#context
+    const old = this.#fd
+    sharePort(reactor.block, old, true)
+    this.#fd = sockets.bind('udp', this.endpoint, true)
+    reactor.close(old)
+    sharePort(reactor.block, this.#fd, this.#isShared)
+    setPacketInfo(reactor.block, this.#fd, this.endpoint.family)
   }
 
   #receiveAll(): void {
@@ -136,7 +153,7 @@ export class UdpProxy {
       : undefined
     return new UdpFlow({
       ...{ reactor, target, port, way, header },
-      listenerFd: this.#fd,
+      listenerFd: () => this.#fd,
       fd: sockets.create('udp', target.address.length === 4 ? 4 : 6),
       now: () => clock.now(),
       onReply: replied => {

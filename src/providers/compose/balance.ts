@@ -65,7 +65,8 @@ export function resolveBalance(
     if (known !== undefined) balance = { ...balance, ...known(text, at) }
     else if (ofProbe !== undefined) probe = { ...probe, ...ofProbe(text, at) }
     else if (word === 'probe') probe = { ...probe, target: text }
-    else if (word !== 'affinity.timeout') at.problem(`is no label of ours${suggestion(word, KNOWN)}`)
+    else if (word !== 'affinity.timeout')
+      at.problem(`is no label of ours${suggestion(word, KNOWN)}`)
   }
   balance = withAffinityTimeout(balance, labels, place)
   if (Object.keys(probe).length === 0) return balance
@@ -98,7 +99,9 @@ function parseWeights(text: string, at: Place): Readonly<Record<string, number>>
     const [, number, weight] = /^\s*([1-9]\d*)\s*=\s*(\d+)\s*$/.exec(part) ?? []
     const value = Number(weight)
     if (number === undefined || value < 1 || value > MAX_WEIGHT) {
-      at.problem(`"${shorten(text)}" is not REPLICA=WEIGHT,... with weights from 1 to ${MAX_WEIGHT}`)
+      at.problem(
+        `"${shorten(text)}" is not REPLICA=WEIGHT,... with weights from 1 to ${MAX_WEIGHT}`,
+      )
       return undefined
     }
     weights[number] = value

@@ -10,8 +10,10 @@ import {
   named,
   openPlane,
   serveTcp,
+  serveUdp,
   serviceOf,
   stateOf,
+  udpClient,
 } from './fixture.js'
 import { processSockets } from '../../../../mesh/dataplane/userspace/socket.js'
 import { BLOCK_BYTES, Block } from '../../../../mesh/dataplane/userspace/block.js'
@@ -96,10 +98,38 @@ t.test('two services of one port are refused with both names', async t => {
   const blog = serviceOf({ port, key: 'blog', name: 'shop/blog' })
   await t.rejects(plane.apply(stateOf(web, blog)), {
     code: 'MESH_BAD_SERVICE',
-    message: /"shop\/web" and "shop\/blog"/,
+    message: /"shop\/web" and "shop\/blog" both publish/,
   })
   await plane.apply(stateOf(web))
   await t.rejects(plane.apply(stateOf(web, blog), new Set(['blog'])), { code: 'MESH_BAD_SERVICE' })
+})
+
+t.test('a port of one address goes before the same of all, whoever comes first', async t => {
+  for (const protocol of ['tcp', 'udp'] as const) {
+    const plane = openPlane(t)
+    const port = await freePort()
+    const serve = (name: string) =>
+      protocol === 'tcp' ? serveTcp(t, named(name)) : serveUdp(t, () => name)
+    const ports = [{ protocol, first: port, last: port }]
+    const all = serviceOf({ port, ports, destinations: [destinationOf('a', await serve('all'))] })
+    const one = serviceOf({
+      ...{ port, key: 'one', name: 'one', mark: 2 },
+      ports: [{ protocol, first: port, last: port, address: '127.0.0.2' }],
+      destinations: [destinationOf('b', await serve('one'))],
+    })
+    const ask = async (host: string): Promise<string> =>
+      protocol === 'tcp' ? askTcp(port, host) : (await udpClient(t, port, host, 200)).ask('x')
+    for (const first of [all, one]) {
+      await plane.apply(stateOf(first))
+      await plane.apply(stateOf(all, one))
+      t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.1')], ['one', 'all'], protocol)
+      await plane.apply(stateOf(all, { ...one, destinations: [] }))
+      t.equal(await ask('127.0.0.2'), protocol === 'tcp' ? 'ECONNRESET' : 'silence')
+      await plane.apply(stateOf({ ...all, destinations: [] }, one))
+      t.strictSame([await ask('127.0.0.2'), await ask('127.0.0.1')], ['one', 'ECONNREFUSED'])
+      await plane.apply(new Map())
+    }
+  }
 })
 
 t.test('ports swap between services in one change, without closing', async t => {
@@ -172,9 +202,9 @@ t.test('sockets come from the door that is handed in', async t => {
   const door = processSockets(new Block(BLOCK_BYTES))
   const plane = openPlane(t, {
     sockets: {
-      bind: (protocol, endpoint) => {
+      bind: (protocol, endpoint, isShared) => {
         asked.push(`bind ${protocol} ${endpoint.address}`)
-        return door.bind(protocol, endpoint)
+        return door.bind(protocol, endpoint, isShared)
       },
       create: (protocol, family) => {
         asked.push(`create ${protocol} ${family}`)

@@ -248,7 +248,7 @@ function countDescriptors(): number {
 /** A listening socket that nobody accepts on, with its queue full. */
 async function stuckPort(t: Test): Promise<number> {
   const block = new Block(BLOCK_BYTES)
-  const fd = processSockets(block).bind('tcp', { family: 4, address: '127.0.0.1', port: 0 })
+  const fd = processSockets(block).bind('tcp', { family: 4, address: '127.0.0.1', port: 0 }, false)
   startListening(block, fd, 0)
   const { port } = readLocal(block, fd)
   t.teardown(() => closeSync(fd))
