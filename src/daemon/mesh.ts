@@ -22,6 +22,7 @@ import type { Container } from '../catalog/container.js'
 import type { Netns } from '../kernel/netns.js'
 import { planVirtualServices } from '../plan/mesh.js'
 import { serviceKeyOf } from '../plan/serving.js'
+import { LoopbackRelay } from './loopback-relay.js'
 import type { SandboxMeshes } from './sandbox-meshes.js'
 
 export interface MeshControlOptions {
@@ -38,6 +39,7 @@ export class MeshControl {
   /** Keys of the virtual services of an allocation. */
   readonly #keys = new Map<string, readonly string[]>()
   #services: MeshState = emptyState
+  readonly #relay: LoopbackRelay
   #mesh: Mesh | undefined
   #place: IngressPlace | undefined
   /** The commit under way. One that waited takes what is wanted by then. */
@@ -47,12 +49,13 @@ export class MeshControl {
 
   constructor(options: MeshControlOptions) {
     this.#options = options
+    this.#relay = new LoopbackRelay(options.logger)
   }
 
   /** What is wrong now; empty where the last commit went well. */
   problems(): readonly string[] {
     const own = this.#problem === undefined ? [] : [this.#problem]
-    return [...own, ...this.#options.sandboxes.problems()]
+    return [...own, ...this.#relay.problems(), ...this.#options.sandboxes.problems()]
   }
 
   get place(): IngressPlace | undefined {
@@ -124,6 +127,7 @@ export class MeshControl {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#turn
+    await this.#relay.close()
     await this.#mesh?.close()
     this.#options.sandboxes.release()
   }
@@ -166,6 +170,7 @@ export class MeshControl {
   async #apply(services: MeshState): Promise<void> {
     if (this.#isClosed) return
     if (services.size === 0) {
+      await this.#relay.follow(services)
       await this.#mesh?.remove()
       this.#mesh = undefined
       this.#place = undefined
@@ -173,6 +178,8 @@ export class MeshControl {
     }
     if (this.#mesh === undefined) this.#mesh = await this.#open(services)
     else await this.#mesh.update(services.values())
+    // A proxy of its own already.
+    if (this.#mesh?.dataplane.kind !== 'userspace') await this.#relay.follow(services)
   }
 
   /** Adopts what an earlier daemon left in the kernel. */
