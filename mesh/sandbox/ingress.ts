@@ -16,6 +16,7 @@ import {
   listTableRoutes,
 } from '../../src/kernel/routing.js'
 import { listRules, reconcileRules, type Rule } from '../../src/kernel/rules.js'
+import { isLinuxAtLeast } from '../../src/kernel/release.js'
 import { readSysctl, writeSysctl } from '../../src/kernel/sysctl.js'
 import { MeshError } from '../error.js'
 import { pointMark } from '../marks.js'
@@ -122,6 +123,9 @@ function writeSettings(interfaceName: string): number {
     ['net.ipv4.fwmark_reflect', '1'],
     ['net.ipv6.fwmark_reflect', '1'],
     ['net.ipv4.tcp_fwmark_accept', '1'],
+    // Two published ports of one target may meet one client port: such kernels give the second
+    // connection's first packet to the first one's socket, before its port is translated.
+    ...(isLinuxAtLeast(6, 6) ? [] : ([['net.ipv4.tcp_early_demux', '0']] as const)),
   ]
   // A kernel without IPv6 lacks its keys.
   return settings.filter(([key, value]) => readSysctl(key) !== undefined && writeSysctl(key, value))

@@ -36,6 +36,7 @@ export class IpvsDataplane implements Dataplane {
   #ground: Ground | undefined
   #written = new Map<string, Written>()
   #turn: Promise<unknown> = Promise.resolve()
+  #isClosed = false
 
   /**
    * Acts from now on in the namespace of the calling moment. Changes nothing yet, but for the kernel's
@@ -93,6 +94,8 @@ export class IpvsDataplane implements Dataplane {
 
   async close(): Promise<void> {
     await this.#turn
+    if (this.#isClosed) return
+    this.#isClosed = true
     this.#ground?.close()
     this.#ground = undefined
     closeNetns(this.#netns)
@@ -101,6 +104,7 @@ export class IpvsDataplane implements Dataplane {
   async remove(): Promise<void> {
     const { place, table, nsPath } = this.#options
     await this.#inTurn(() => {
+      if (this.#isClosed) return Promise.resolve()
       this.#ground?.close()
       this.#ground = undefined
       runInNetns(this.#netns, () => runNft(composeRemoval(table)))

@@ -4,7 +4,6 @@
  * is held by a file (src/kernel/pin.ts) and outlives the daemon, however that ends.
  */
 
-import { release } from 'node:os'
 import { closeNetns, createNetns, runInNetns, type Netns } from '../../../src/kernel/netns.js'
 import { isPinnedTo, openPinned, pinNetns, unpinNetns } from '../../../src/kernel/pin.js'
 import { writeSysctl } from '../../../src/kernel/sysctl.js'
@@ -55,7 +54,7 @@ export class IngressSandbox {
     const { transit } = this
     const place = this.#place
     differences += settleWiring(this.#host, this.netns, { place, transit, aliases })
-    const settings = ingressSettings(release(), transit[6] !== undefined)
+    const settings = ingressSettings(transit[6] !== undefined)
     differences += runInNetns(this.netns, () => writeSettings(settings))
     return differences + runInNetns(this.#host, () => writeSettings(hostSettings(place.ipvsLink)))
   }

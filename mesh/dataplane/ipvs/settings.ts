@@ -1,7 +1,9 @@
-/** The kernel's settings in the namespace, and those of the host's end of the link. Pure. */
+/** The kernel's settings in the namespace, and those of the host's end of the link. */
+
+import { isLinuxAtLeast } from '../../../src/kernel/release.js'
 
 /** In the order of writing: forwarding changes others' defaults. */
-export function ingressSettings(release: string, hasIpv6: boolean): readonly [string, string][] {
+export function ingressSettings(hasIpv6: boolean): readonly [string, string][] {
   return [
     ['net.ipv4.ip_forward', '1'],
     ...(hasIpv6 ? ([['net.ipv6.conf.all.forwarding', '1']] as [string, string][]) : []),
@@ -15,7 +17,8 @@ export function ingressSettings(release: string, hasIpv6: boolean): readonly [st
     ['net.ipv4.vs.expire_nodest_conn', '1'],
     // A client that stuck to who drains is free to go to another.
     ['net.ipv4.vs.expire_quiescent_template', '1'],
-    ['net.ipv4.vs.conn_reuse_mode', reusesWithoutDelay(release) ? '1' : '0'],
+    // Before Linux 5.9 a client's port that was used again waited a second.
+    ['net.ipv4.vs.conn_reuse_mode', isLinuxAtLeast(5, 9) ? '1' : '0'],
     // IPVS has a state of its own; what connection tracking does not understand is still its.
     ['net.netfilter.nf_conntrack_tcp_be_liberal', '1'],
   ]
@@ -24,10 +27,4 @@ export function ingressSettings(release: string, hasIpv6: boolean): readonly [st
 /** `link`: the host's end. Without it the kernel takes 127.0.0.1 for a mistake there. */
 export function hostSettings(link: string): readonly [string, string][] {
   return [[`net.ipv4.conf.${link}.route_localnet`, '1']]
-}
-
-/** Since Linux 5.9; before, a client's port that was used again waited a second. */
-function reusesWithoutDelay(release: string): boolean {
-  const [major = 0, minor = 0] = release.split('.').map(part => parseInt(part, 10))
-  return major > 5 || (major === 5 && minor >= 9)
 }

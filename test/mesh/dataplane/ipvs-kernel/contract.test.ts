@@ -1,9 +1,6 @@
 import t from 'tap'
 import { dataplaneContract } from '../../../contract/dataplane.js'
-import { openKit } from './kit.js'
-
-/** Of the whole suite: programs run ten times slower in the machine. */
-const timeoutMs = 240_000
+import { openKit, timeoutMs } from './kit.js'
 
 t.setTimeout(timeoutMs)
 t.test('IpvsDataplane', { timeout: timeoutMs }, async t => {

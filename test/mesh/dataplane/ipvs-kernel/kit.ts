@@ -9,6 +9,8 @@ import type { IngressPlace } from '../../../../mesh/state.js'
 import { openPoller } from '../../../../resolver/listen/poller.js'
 
 export const TABLE = 'portolan_mesh'
+/** For all tests of a file: programs run ten times slower in the machine. */
+export const timeoutMs = 280_000
 
 /** What opens IPVS in the namespace of the calling moment, and the file that holds its own. */
 export interface IpvsKit {
@@ -20,8 +22,8 @@ export interface IpvsKit {
 export function openKit(t: Test): IpvsKit {
   const folder = mkdtempSync(join(tmpdir(), 'portolan-ipvs-'))
   const poller = openPoller()
-  t.teardown(() => {
-    poller.close()
+  t.teardown(async () => {
+    await poller.close()
     rmSync(folder, { recursive: true })
   })
   const nsPath = (): string =>
