@@ -9,7 +9,7 @@ import { replicasOf, type Catalog, type Snapshot } from '../catalog/catalog.js'
 import type { Container } from '../catalog/container.js'
 import { defaultUpdate, type UpdateSpec } from '../catalog/service.js'
 import { findService, whyNotReady, whyNotServing } from '../plan/serving.js'
-import type { ProjectPlan } from '../plan/project.js'
+import { digestOf, type ProjectPlan } from '../plan/project.js'
 import { Semaphore } from './mutex.js'
 
 export interface RolloutOptions {
@@ -55,7 +55,9 @@ export class Rollout {
   /** Starts `container` by `start`, in the place of the one it replaces where there is one. */
   async replace(container: Container, start: () => Promise<void>): Promise<void> {
     const key = container.service ?? ''
-    if (this.#predecessors(container).length === 0) return start()
+    if (this.#othersOf(container).length === 0) return start()
+    // One that ends while its successor waits for its turn is not started again.
+    if (this.#isOutdated(container)) return
     const update = this.#updateOf(key)
     const limit = update.parallelism === 0 ? Infinity : update.parallelism
     const turn = this.#turns.get(key) ?? new Semaphore(limit)
@@ -75,7 +77,7 @@ export class Rollout {
 
   async #swap(container: Container, start: () => Promise<void>, update: UpdateSpec): Promise<void> {
     const { remove, signal } = this.#options
-    const old = this.#predecessors(container)
+    const old = this.#othersOf(container)
     const isStartFirst = update.order === 'start-first' && !sharesAddress(container, old)
     if (!isStartFirst) {
       await this.#waitForOthers(container, old)
@@ -87,15 +89,17 @@ export class Rollout {
     if (update.delayMs > 0) await delay(update.delayMs, undefined, { signal })
   }
 
-  #predecessors({ id, project, service, number }: Container): Container[] {
-    const { snapshot } = this.#options.catalog
-    return [...snapshot.containers.values()].filter(
-      one =>
-        one.id !== id &&
-        one.project === project &&
-        one.service === service &&
-        one.number === number,
+  /** Of its number: those it replaces, or the one that replaces it. */
+  #othersOf({ id, project = '', service = '', number }: Container): Container[] {
+    return replicasOf(this.#options.catalog.snapshot, project, service).filter(
+      one => one.id !== id && one.number === number,
     )
+  }
+
+  #isOutdated({ service = '', digest }: Container): boolean {
+    const { catalog, project } = this.#options
+    const declared = findService(catalog.snapshot, project, service)
+    return declared !== undefined && digestOf(declared) !== digest
   }
 
   #updateOf(service: string): UpdateSpec {

@@ -20,8 +20,8 @@ export interface Netns {
 const CLONE_NEWNET = 0x4000_0000
 /** A fresh namespace with its loopback up, held by the descriptor. */
 export function createNetns(): Netns {
-  return away(() => {
-    check(libc.unshare(CLONE_NEWNET), 'make a network namespace')
+  const enter = (): number => check(libc.unshare(CLONE_NEWNET), 'make a network namespace')
+  return away(enter, () => {
     setLoopbackUp()
     return identify(openSync('/proc/thread-self/ns/net', constants.O_RDONLY))
   })
@@ -47,15 +47,19 @@ export function closeNetns(netns: Netns): void {
  * did. Aborts the process if the way home fails: anything after it would act on the wrong host.
  */
 export function runInNetns<T>(netns: Netns, body: () => T): T {
-  return away(() => {
-    check(libc.setns(netns.fd, CLONE_NEWNET), 'enter a network namespace')
-    return body()
-  })
+  return away(() => check(libc.setns(netns.fd, CLONE_NEWNET), 'enter a network namespace'), body)
 }
 
-function away<T>(body: () => T): T {
+function away<T>(enter: () => void, body: () => T): T {
   // Looked up each time: where calls are nested, home is the outer namespace.
   const back = openSync('/proc/thread-self/ns/net', constants.O_RDONLY)
+  try {
+    enter()
+  } catch (error) {
+    // Still at home, where one without rights cannot even go.
+    closeSync(back)
+    throw error
+  }
   try {
     return body()
   } finally {

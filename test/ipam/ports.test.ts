@@ -113,7 +113,7 @@ t.test('allocatePorts() says when the range is used up, and gives its last port'
   })
 })
 
-t.test('allocatePorts() never gives two owners one port at addresses that overlap', async t => {
+t.test('allocatePorts() never gives two owners one port at addresses that overlap', async () => {
   // Few ports and addresses, so that most wishes meet.
   const address = fc.constantFrom(undefined, '127.0.0.1', '127.0.0.2', '::1')
   const protocol = fc.constantFrom<HostPort['protocol'][]>('tcp', 'udp', 'sctp')

@@ -38,32 +38,39 @@ export function destinationKey({ address, port }: DestinationId): string {
   return port === 0 ? address : `${address} ${port}`
 }
 
+/**
+ * The kernel's scheduler for a service. Where two services of the kernel's choose for one client, TCP's
+ * and UDP's, and the client is to meet one destination, both choose by its address.
+ */
+export function kernelScheduler({ scheduler, affinity, ports }: VirtualService): Scheduler {
+  const isInTurn = scheduler === 'rr' || scheduler === 'wrr'
+  const isShared = new Set(ports.map(one => transportMark(0, one.protocol))).size > 1
+  return affinity.kind === 'client-ip' && isInTurn && isShared ? 'mh' : scheduler
+}
+
 /** By `balanceKey`. A service without destinations of a family is not there: its table refuses. */
 export function composeBalances(service: VirtualService): Map<string, Balance> {
   const marks = new Set(service.ports.map(one => transportMark(service.mark, one.protocol)))
   const balances = new Map<string, Balance>()
   for (const family of FAMILIES) {
     for (const mark of marks) {
-      const balance = composeBalance(service, family, mark, marks.size > 1)
+      const balance = composeBalance(service, family, mark)
       if (balance.destinations.size > 0) balances.set(balanceKey(family, mark), balance)
     }
   }
   return balances
 }
 
-function composeBalance(
-  { scheduler, affinity, destinations }: VirtualService,
-  family: Family,
-  mark: number,
-  isShared: boolean,
-): Balance {
-  const isByClient = affinity.kind === 'client-ip'
-  const chosen = isByClient && isShared ? hashFor(scheduler) : scheduler
+function composeBalance(virtual: VirtualService, family: Family, mark: number): Balance {
+  const { scheduler, affinity, destinations } = virtual
+  const chosen = kernelScheduler(virtual)
   const isHash = chosen === 'sh' || chosen === 'mh'
   const service = canonicalService({
     ...{ kind: 'fwmark', family, mark, scheduler: chosen },
     ...(isHash ? { flags: HASH_FLAGS } : {}),
-    ...(isByClient ? { persistence: { timeoutSeconds: affinity.timeoutSeconds } } : {}),
+    ...(affinity.kind === 'none'
+      ? {}
+      : { persistence: { timeoutSeconds: affinity.timeoutSeconds } }),
   })
   const reachable = destinations.flatMap(one => {
     const address = family === 4 ? one.ipv4 : one.ipv6
@@ -85,11 +92,6 @@ function composeBalance(
       }),
     ),
   }
-}
-
-/** Connections and datagrams of one client meet at one destination although two services choose. */
-function hashFor(scheduler: Scheduler): Scheduler {
-  return scheduler === 'rr' || scheduler === 'wrr' ? 'mh' : scheduler
 }
 
 /** `rr` takes no notice of weights, whoever stands in for it. */

@@ -22,8 +22,9 @@ import { isDraining, planBalance, planSweep } from './plan.js'
  * open; the others are the kernel's own.
  */
 const TIMEOUTS = { tcpSeconds: 432_000, tcpFinSeconds: 120, udpSeconds: 300 } as const
-/** Services read between two turns of the event loop. */
+/** Between two turns of the event loop. */
 const SERVICES_AT_ONCE = 64
+const OPERATIONS_AT_ONCE = 512
 
 interface Observed {
   readonly held: Map<string, Balance>
@@ -77,13 +78,13 @@ export class Balancer {
   }
 
   /** Throws IpvsError. */
-  come({ come }: Change): void {
-    this.#run(come)
+  come({ come }: Change): Promise<void> {
+    return this.#run(come)
   }
 
   /** Throws IpvsError. */
-  go({ go, after }: Change): void {
-    this.#run(go)
+  async go({ go, after }: Change): Promise<void> {
+    await this.#run(go)
     for (const [key, balance] of after) {
       if (balance === undefined) this.#held.delete(key)
       else this.#held.set(key, balance)
@@ -97,7 +98,7 @@ export class Balancer {
       const held = this.#held.get(key)
       if (held === undefined || !isDraining(held)) continue
       const { go, after } = planSweep(held, this.list(key))
-      this.#run(go)
+      await this.#run(go)
       for (const address of held.destinations.keys()) {
         if (after?.destinations.has(address) !== true) gone.push(`${key} ${address}`)
       }
@@ -154,9 +155,13 @@ export class Balancer {
     return { held, strange }
   }
 
-  #run(operations: readonly Operation[]): void {
-    for (const result of this.#ipvs.batch(operations)) {
-      if (result.kind === 'failed') throw result.error
+  /** Some at a time, and lets others run in between. */
+  async #run(operations: readonly Operation[]): Promise<void> {
+    for (let at = 0; at < operations.length; at += OPERATIONS_AT_ONCE) {
+      if (at > 0) await nextTurn()
+      for (const result of this.#ipvs.batch(operations.slice(at, at + OPERATIONS_AT_ONCE))) {
+        if (result.kind === 'failed') throw result.error
+      }
     }
   }
 }

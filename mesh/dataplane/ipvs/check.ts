@@ -5,7 +5,7 @@ import { closeNetns, createNetns } from '../../../src/kernel/netns.js'
 import { readSysctl } from '../../../src/kernel/sysctl.js'
 import { MeshError } from '../../error.js'
 import type { Scheduler, VirtualService } from '../../state.js'
-import { composeBalances } from './balance.js'
+import { kernelScheduler } from './balance.js'
 
 /** There where connection tracking knows SCTP (CONFIG_NF_CT_PROTO_SCTP). */
 const SCTP_SETTING = 'net.netfilter.nf_conntrack_sctp_timeout_established'
@@ -26,10 +26,7 @@ export function checkService(service: VirtualService): void {
         "leave it out, as replicas see clients' own addresses, or use the userspace dataplane",
     )
   }
-  requireScheduler(name, service.scheduler)
-  for (const { service: own } of composeBalances(service).values()) {
-    if (own.scheduler === 'mh') requireScheduler(name, 'mh')
-  }
+  requireScheduler(name, kernelScheduler(service))
   if (!ports.some(port => port.protocol === 'sctp')) return
   if (readSysctl(SCTP_SETTING) !== undefined) return
   throw new MeshError(

@@ -154,9 +154,9 @@ export class IpvsDataplane implements Dataplane {
     const elements = (some: readonly Written[], of: 'host' | 'ingress'): Element[] =>
       some.flatMap(one => one[of])
     await ingress.run(ingress.table.change(elements(before, 'ingress'), elements(after, 'ingress')))
-    balancer.come(change)
+    await balancer.come(change)
     await host.run(host.table.change(elements(before, 'host'), elements(after, 'host')))
-    balancer.go(change)
+    await balancer.go(change)
     for (const key of keys) this.#written.delete(key)
     await this.#take(ground, before, after, change, aliases)
   }
@@ -174,9 +174,9 @@ export class IpvsDataplane implements Dataplane {
     const ingressContents = contentsOf(after.map(one => one.ingress))
     const hostContents = contentsOf(after.map(one => one.host))
     differences += await ingress.run(ingress.table.reconcile(ingressContents))
-    balancer.come(change)
+    await balancer.come(change)
     differences += await host.run(host.table.reconcile(hostContents))
-    balancer.go(change)
+    await balancer.go(change)
     this.#written.clear()
     await this.#take(ground, before, after, change, aliases)
     return differences + change.differences

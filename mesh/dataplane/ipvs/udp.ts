@@ -24,8 +24,8 @@ export function settleUdpPorts(
   ingress: readonly string[],
 ): void {
   const [previous, next] = [udpPorts(before), udpPorts(after)]
-  const opened = next.filter(port => !isAmong(previous, port))
-  const closed = previous.filter(port => !isAmong(next, port))
+  const opened = without(next, previous)
+  const closed = without(previous, next)
   if (closed.length > 0) {
     forgetPaths(
       ingress.map(address => ({
@@ -46,11 +46,22 @@ function udpPorts(services: readonly VirtualService[]): PublishedPort[] {
   return services.flatMap(({ ports }) => ports.filter(port => port.protocol === 'udp'))
 }
 
-function isAmong(ports: readonly PublishedPort[], port: PublishedPort): boolean {
-  return ports.some(
-    ({ first, last, address }) =>
-      first <= port.first && last >= port.last && address === port.address,
-  )
+/** Of `ports`, those that `others` do not cover. Most are the same: there may be thousands. */
+function without(
+  ports: readonly PublishedPort[],
+  others: readonly PublishedPort[],
+): readonly PublishedPort[] {
+  const keyOf = ({ first, last, address }: PublishedPort): string => `${first} ${last} ${address}`
+  const same = new Set(others.map(keyOf))
+  return ports
+    .filter(port => !same.has(keyOf(port)))
+    .filter(
+      port =>
+        !others.some(
+          ({ first, last, address }) =>
+            first <= port.first && last >= port.last && address === port.address,
+        ),
+    )
 }
 
 function isIn(ports: readonly PublishedPort[], port: number): boolean {

@@ -8,7 +8,15 @@ import type { VirtualService } from '../../state.js'
 const SCTP_SETTING = 'net.netfilter.nf_conntrack_sctp_timeout_established'
 
 /** Throws MeshError `MESH_UNSUPPORTED`. Asks the namespace of the calling moment about SCTP. */
-export function checkService({ name, scheduler, ports }: VirtualService): void {
+export function checkService(service: VirtualService): void {
+  const { name, scheduler, ports, proxyProtocol } = service
+  if (proxyProtocol !== undefined) {
+    throw new MeshError(
+      'MESH_UNSUPPORTED',
+      `Cannot send the PROXY protocol for service "${name}": nftables writes nothing into connections; ` +
+        "leave it out, as replicas see clients' own addresses, or use the userspace dataplane",
+    )
+  }
   if (scheduler === 'lc' || scheduler === 'wlc') {
     throw new MeshError(
       'MESH_UNSUPPORTED',

@@ -233,6 +233,12 @@ t.test('IpvsDataplane, and only that', { timeout: timeoutMs }, async t => {
     }
   })
 
+  t.test('a scheduler that the kernel lacks is refused by its name', async t => {
+    const scheduler = JSON.parse('"lacking"') as VirtualService['scheduler']
+    const message = /ip_vs_lacking/
+    t.throws(() => dataplane.check(service({ scheduler })), { code: 'MESH_UNSUPPORTED', message })
+  })
+
   t.test('a daemon that is killed leaves all that connections live by', async t => {
     const wanted = state({ destinations: destinationsOf(bench, 1, 1) })
     await dataplane.apply(wanted)
