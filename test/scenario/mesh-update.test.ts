@@ -112,9 +112,9 @@ t.test('updates under load', asRoot, async t => {
     await apply({ replicas: 2, order: 'start-first', command })
     await untilServing(host, 8080, 2)
     const states: string[] = []
-    let isOver = false
+    const over = new AbortController()
     const watch = async (): Promise<void> => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         const [old, next] = await Promise.all([tryTcp(to(8080)), tryTcp(to(8090))])
         const state = `8080 ${old}, 8090 ${next}`
         if (state !== states.at(-1)) states.push(state)
@@ -128,7 +128,7 @@ t.test('updates under load', asRoot, async t => {
       async () => (await tryTcp(to(8080))) === 'ECONNREFUSED',
       1_000,
     )
-    isOver = true
+    over.abort()
     await watching
     // Asked in this order, a pair may lie across the change; after it there is no way back.
     t.comment(states.join('; '))
@@ -142,9 +142,9 @@ t.test('updates under load', asRoot, async t => {
     const load = new LoopClient(t, [to(8081), to(8082)], () => undefined)
     await load.answers(10)
     const pairs: string[] = []
-    let isOver = false
+    const over = new AbortController()
     const watch = async (): Promise<void> => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         const first = await ask(to(8081))
         const second = await ask(to(8082))
         pairs.push(`${first.target} ${second.target}`)
@@ -154,7 +154,7 @@ t.test('updates under load', asRoot, async t => {
     const shape = { replicas: 2, order: 'start-first', ports: "'8090:80'" } as const
     const command = replica('http:80', 'label:five')
     await apply({ ...shape, command, pair: [8082, 8081] })
-    isOver = true
+    over.abort()
     await watching
     const { failures } = await load.finish()
     t.strictSame(failures, {}, 'no request failed')
