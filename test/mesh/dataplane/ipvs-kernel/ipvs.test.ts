@@ -233,6 +233,17 @@ t.test('IpvsDataplane, and only that', { timeout: timeoutMs }, async t => {
     }
   })
 
+  t.test("a replica's own refusal reaches the client", async t => {
+    const ports = both.map(port => ({ ...port, first: 9999, last: 9999 }))
+    await dataplane.apply(state({ ports, destinations: destinationsOf(bench, 1) }))
+    for (const address of [HOST.v4, HOST.v6]) {
+      t.equal(await askTcp(bench.client, { address, port: 9999 }), 'ECONNREFUSED', address)
+      const flow = await UdpTalk.open(bench.client, { address, port: 9999 })
+      talks.push(flow)
+      t.equal(await flow.ask(), 'ECONNREFUSED', `${address} over UDP`)
+    }
+  })
+
   t.test('a scheduler that the kernel lacks is refused by its name', async t => {
     const scheduler = JSON.parse('"lacking"') as VirtualService['scheduler']
     const message = /ip_vs_lacking/
