@@ -106,10 +106,10 @@ async function measureKills(host: Host, asker: Asker): Promise<void> {
     const { pid, endpoints } = await host.container(name)
     const address = endpoints[0]?.ipv4?.split('/')[0] ?? ''
     if (pid === undefined) throw new Error(`"${name}" does not run`)
-    await asker.until('s1', ({ data }) => data.includes(address))
+    await asker.until('tasks.s1', ({ data }) => data.includes(address))
     const startedAt = performance.now()
     process.kill(pid, 'SIGKILL')
-    const { at } = await asker.until('s1', ({ data }) => !data.includes(address))
+    const { at } = await asker.until('tasks.s1', ({ data }) => !data.includes(address))
     samples.push(at - startedAt)
     await host.api.call('POST', `/v1/containers/${name}/start`)
   }

@@ -36,6 +36,8 @@ export async function runInside(testRoot: string, paths: readonly string[]): Pro
     name: path,
     argv: [process.execPath, join(testRoot, path)],
     timeoutMs: fileTimeoutMs,
+    // Such as one that takes IPVS out of the kernel.
+    isAlone: path.endsWith('.alone.test.js'),
   }))
   try {
     await runJobs(jobs, {

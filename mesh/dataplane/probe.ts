@@ -8,13 +8,11 @@ import type { DataplaneFacts } from './choose.js'
 const CAP_NET_ADMIN = 12n
 const CAP_SYS_ADMIN = 21n
 
-/** Makes a namespace to try things in, and removes it. Loads no module. */
+/** Makes a namespace to try things in, and removes it; without rights it tries nothing. Loads no module. */
 export function probeDataplanes(): DataplaneFacts {
-  return {
-    isRoot: hasCapabilities(readFileSync('/proc/self/status', 'utf8')),
-    nftables: stateOf('nftables'),
-    ipvs: stateOf('IPVS'),
-  }
+  const isRoot = hasCapabilities(readFileSync('/proc/self/status', 'utf8'))
+  if (!isRoot) return { isRoot, nftables: 'it needs root', ipvs: 'it needs root' }
+  return { isRoot, nftables: stateOf('nftables'), ipvs: stateOf('IPVS') }
 }
 
 /** Not the user id: root in a container may have neither, and they can be given without root. */

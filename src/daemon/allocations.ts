@@ -3,27 +3,23 @@
  * kept; what is refused is refused before anything is written.
  */
 
-import {
-  allocationKey,
-  type AllocatedPort,
-  type Allocation,
-  type Vip,
-} from '../catalog/allocation.js'
+import { allocationKey, type Allocation, type Vip } from '../catalog/allocation.js'
 import type { Snapshot } from '../catalog/catalog.js'
 import { CatalogError } from '../catalog/check.js'
 import type { Network } from '../catalog/network.js'
 import type { ProjectSpec } from '../catalog/project.js'
-import type { PortSpec, ServiceSpec } from '../catalog/service.js'
-import { allocatePorts, type HeldPort, type HostPort } from '../ipam/index.js'
+import type { ServiceSpec } from '../catalog/service.js'
+import type { HostPort } from '../ipam/index.js'
 import { givesNames } from '../plan/names.js'
 import type { AddressDraft } from './addresses.js'
+import { planPublishedPorts } from './published-ports.js'
 
 /** The mark is 20 bits of a firewall mark; the other 12 say that it is ours. */
 const MAX_MARK = 0xfffff
 
 export interface AllocationContext {
   readonly snapshot: Snapshot
-  readonly draft: AddressDraft
+  readonly draft: Pick<AddressDraft, 'leaseVip'>
   readonly find: (network: string) => Network
   /** Who of the host's own programs has a port. */
   readonly listenerAt: (port: HostPort) => string | undefined
@@ -37,27 +33,27 @@ export interface PlannedAllocations {
 
 /** Throws PortError, IpamError or CatalogError `CATALOG_REFUSED`; then `draft` has to be rolled back. */
 export function planAllocations(spec: ProjectSpec, context: AllocationContext): PlannedAllocations {
-  const { snapshot } = context
-  const mine = [...snapshot.allocations.values()].filter(({ project }) => project === spec.name)
-  const kept = new Set(spec.services.map(({ name }) => name))
-  const marks = new MarkBook(snapshot)
-  const held = [...snapshot.allocations.values()]
-    .filter(({ project }) => project !== spec.name)
-    .flatMap(heldPorts)
-  const put = spec.services.map(service => {
-    const known = mine.find(one => one.service === service.name)
-    const allocation: Allocation = {
-      key: allocationKey(spec.name, service.name),
-      project: spec.name,
-      service: service.name,
-      mark: known?.mark ?? marks.next(service.name),
-      vips: planVips(spec.name, service, known, context),
-      ports: planPorts(spec.name, service, known, { held, marks, ...context }),
-    }
-    held.push(...heldPorts(allocation))
-    return allocation
+  const allocations = [...context.snapshot.allocations.values()]
+  const mine = allocations.filter(({ project }) => project === spec.name)
+  const wanted = new Set(spec.services.map(({ name }) => name))
+  const book = new MarkBook(context.snapshot)
+  const knownOf = ({ name }: ServiceSpec): Allocation | undefined =>
+    mine.find(({ service }) => service === name)
+  const marks = spec.services.map(one => knownOf(one)?.mark ?? book.next(one.name))
+  const ports = planPublishedPorts(spec, {
+    allocations,
+    listenerAt: context.listenerAt,
+    nextMark: service => book.next(service),
   })
-  return { put, remove: mine.filter(({ service }) => !kept.has(service)) }
+  const put = spec.services.map((service, i): Allocation => ({
+    key: allocationKey(spec.name, service.name),
+    project: spec.name,
+    service: service.name,
+    mark: marks[i] ?? 0,
+    vips: planVips(spec.name, service, knownOf(service), context),
+    ports: ports.get(service.name) ?? [],
+  }))
+  return { put, remove: mine.filter(({ service }) => !wanted.has(service)) }
 }
 
 /** The virtual addresses that `next` has no more. */
@@ -83,106 +79,6 @@ function planVips(
     vips[network.id] = known?.vips[network.id] ?? draft.leaseVip(owner, network)
   }
   return vips
-}
-
-interface PortPlanning extends AllocationContext {
-  readonly held: readonly HeldPort[]
-  readonly marks: MarkBook
-}
-
-interface Wish {
-  readonly spec: PortSpec
-  readonly replica?: number
-  readonly known: AllocatedPort | undefined
-}
-
-function planPorts(
-  project: string,
-  service: ServiceSpec,
-  known: Allocation | undefined,
-  { held, marks, listenerAt }: PortPlanning,
-): readonly AllocatedPort[] {
-  if (service.container.networkMode.kind !== 'networks') return []
-  const wishes = wishesOf(service, known)
-  const owner = `service "${service.name}" of project "${project}"`
-  const own = heldPorts(known)
-  const isOwn = ({ protocol, port }: HostPort): boolean =>
-    own.some(one => one.protocol === protocol && one.port === port)
-  const ports = allocatePorts(
-    owner,
-    wishes.map(({ spec, known: had }) => ({
-      protocol: spec.protocol,
-      ...(spec.published !== undefined
-        ? { port: spec.published }
-        : had !== undefined && { port: had.published }),
-      ...withAddress(spec),
-    })),
-    // What answers at a port of its own is its own.
-    { held, listenerAt: port => (isOwn(port) ? undefined : listenerAt(port)) },
-  )
-  return wishes.map(({ spec, replica, known: had }, i): AllocatedPort => {
-    const { hostAddress: _any, ...rest } = spec
-    const address = withAddress(spec).address
-    return {
-      ...rest,
-      isPublished: true,
-      published: ports[i] ?? 0,
-      ...(address !== undefined && { hostAddress: address }),
-      ...(replica !== undefined && { replica, mark: had?.mark ?? marks.next(service.name) }),
-    }
-  })
-}
-
-/** One a published port; in host mode one a replica. */
-function wishesOf(service: ServiceSpec, known: Allocation | undefined): Wish[] {
-  const left = [...(known?.ports ?? [])]
-  const takeKnown = (spec: PortSpec, replica?: number): AllocatedPort | undefined => {
-    const index = left.findIndex(
-      one =>
-        one.target === spec.target &&
-        one.protocol === spec.protocol &&
-        one.mode === spec.mode &&
-        one.replica === replica &&
-        (spec.published === undefined || spec.published === one.published),
-    )
-    return index < 0 ? undefined : left.splice(index, 1)[0]
-  }
-  return service.ports
-    .filter(({ isPublished }) => isPublished)
-    .flatMap((spec): Wish[] => {
-      if (spec.mode === 'ingress') return [{ spec, known: takeKnown(spec) }]
-      refuseShared(service, spec)
-      return Array.from({ length: service.replicas }, (_, i) => ({
-        spec,
-        replica: i + 1,
-        known: takeKnown(spec, i + 1),
-      }))
-    })
-}
-
-function refuseShared(service: ServiceSpec, { published, protocol }: PortSpec): void {
-  if (published === undefined || service.replicas <= 1) return
-  throw new CatalogError(
-    'CATALOG_REFUSED',
-    `Cannot publish port ${published}/${protocol} of service "${service.name}" in mode host: ${service.replicas} replicas on one node cannot share it; use mode ingress or leave the published port out`,
-  )
-}
-
-function heldPorts(allocation: Allocation | undefined): HeldPort[] {
-  if (allocation === undefined) return []
-  const owner = `service "${allocation.service}" of project "${allocation.project}"`
-  return allocation.ports.map(port => ({
-    protocol: port.protocol,
-    port: port.published,
-    owner,
-    ...withAddress(port),
-  }))
-}
-
-/** The unspecified addresses mean every address. */
-function withAddress({ hostAddress }: PortSpec): { readonly address?: string } {
-  const isAny = hostAddress === undefined || hostAddress === '0.0.0.0' || hostAddress === '::'
-  return isAny ? {} : { address: hostAddress }
 }
 
 /** Numbers that no service has; the next one is above all, so that none is used again soon. */

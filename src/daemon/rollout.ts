@@ -5,11 +5,11 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Catalog, Snapshot } from '../catalog/catalog.js'
+import { replicasOf, type Catalog, type Snapshot } from '../catalog/catalog.js'
 import type { Container } from '../catalog/container.js'
 import { defaultUpdate, type UpdateSpec } from '../catalog/service.js'
 import { findService, whyNotReady, whyNotServing } from '../plan/serving.js'
-import type { ProjectPlan } from '../plan/project.js'
+import { digestOf, type ProjectPlan } from '../plan/project.js'
 import { Semaphore } from './mutex.js'
 
 export interface RolloutOptions {
@@ -55,7 +55,9 @@ export class Rollout {
   /** Starts `container` by `start`, in the place of the one it replaces where there is one. */
   async replace(container: Container, start: () => Promise<void>): Promise<void> {
     const key = container.service ?? ''
-    if (this.#predecessors(container).length === 0) return start()
+    if (this.#othersOf(container).length === 0) return start()
+    // One that ends while its successor waits for its turn is not started again.
+    if (this.#isOutdated(container)) return
     const update = this.#updateOf(key)
     const limit = update.parallelism === 0 ? Infinity : update.parallelism
     const turn = this.#turns.get(key) ?? new Semaphore(limit)
@@ -75,24 +77,29 @@ export class Rollout {
 
   async #swap(container: Container, start: () => Promise<void>, update: UpdateSpec): Promise<void> {
     const { remove, signal } = this.#options
-    const old = this.#predecessors(container)
+    const old = this.#othersOf(container)
     const isStartFirst = update.order === 'start-first' && !sharesAddress(container, old)
-    if (!isStartFirst) for (const one of old) await remove(one)
+    if (!isStartFirst) {
+      await this.#waitForOthers(container, old)
+      for (const one of old) await remove(one)
+    }
     await start()
     await this.#waitUntilReady(container)
     if (isStartFirst) for (const one of old) await remove(one)
     if (update.delayMs > 0) await delay(update.delayMs, undefined, { signal })
   }
 
-  #predecessors({ id, project, service, number }: Container): Container[] {
-    const { snapshot } = this.#options.catalog
-    return [...snapshot.containers.values()].filter(
-      one =>
-        one.id !== id &&
-        one.project === project &&
-        one.service === service &&
-        one.number === number,
+  /** Of its number: those it replaces, or the one that replaces it. */
+  #othersOf({ id, project = '', service = '', number }: Container): Container[] {
+    return replicasOf(this.#options.catalog.snapshot, project, service).filter(
+      one => one.id !== id && one.number === number,
     )
+  }
+
+  #isOutdated({ service = '', digest }: Container): boolean {
+    const { catalog, project } = this.#options
+    const declared = findService(catalog.snapshot, project, service)
+    return declared !== undefined && digestOf(declared) !== digest
   }
 
   #updateOf(service: string): UpdateSpec {
@@ -100,16 +107,30 @@ export class Rollout {
     return findService(catalog.snapshot, project, service)?.update ?? defaultUpdate
   }
 
-  async #waitUntilReady({ id, name }: Container): Promise<void> {
+  #waitUntilReady({ id, name }: Container): Promise<void> {
+    return this.#waitFor(snapshot => {
+      const reason = whyNotReplaced(snapshot, id)
+      return reason === undefined ? undefined : `"${name}" is not ready (${reason})`
+    })
+  }
+
+  /** The last one that serves is not taken down while another is about to. */
+  async #waitForOthers(container: Container, old: readonly Container[]): Promise<void> {
+    const { project = '', service = '' } = container
+    const leaving = new Set([container, ...old].map(({ id }) => id))
+    await this.#waitFor(snapshot => {
+      const isAlone = (findService(snapshot, project, service)?.replicas ?? 1) < 2
+      const others = replicasOf(snapshot, project, service).filter(({ id }) => !leaving.has(id))
+      const hasReady = others.some(({ id }) => whyNotReplaced(snapshot, id) === undefined)
+      const canCome = others.some(({ id }) => snapshot.statuses.get(id)?.state === 'running')
+      if (isAlone || hasReady || !canCome) return undefined
+      return `no other replica of "${service}" is ready`
+    })
+  }
+
+  /** Resolves when `obstacle` finds none; rejects with the last one when the time is up. */
+  async #waitFor(obstacle: (snapshot: Snapshot) => string | undefined): Promise<void> {
     const { catalog, timeoutMs, signal } = this.#options
-    const why = (snapshot: Snapshot): string | undefined => {
-      const status = snapshot.statuses.get(id)
-      const container = snapshot.containers.get(id)
-      if (container === undefined) return undefined
-      // One that has done its work is as good as ready.
-      if (status?.state === 'exited' && status.exitCode === 0) return undefined
-      return whyNotServing(container, status) ?? whyNotReady(status)
-    }
     await new Promise<void>((resolve, reject) => {
       const settle = (error?: Error): void => {
         unsubscribe()
@@ -119,25 +140,29 @@ export class Rollout {
         else reject(error)
       }
       const check = (snapshot: Snapshot): void => {
-        if (why(snapshot) === undefined) settle()
+        if (obstacle(snapshot) === undefined) settle()
       }
-      const onAbort = (): void =>
-        settle(new Error(`"${name}" was waited for, and another command came`))
+      const fail = (why: string): void => {
+        const what = obstacle(catalog.snapshot) ?? 'a replica is not ready'
+        settle(new Error(`${what} ${why}; the replicas that were not replaced yet serve on`))
+      }
+      const onAbort = (): void => fail('and another command came')
       const unsubscribe = catalog.subscribe(check)
-      const onTimeout = (): void => {
-        const reason = why(catalog.snapshot) ?? 'unknown'
-        settle(
-          new Error(
-            `"${name}" is not ready after ${timeoutMs / 1000} s (${reason}); the replicas that were not replaced yet serve on`,
-          ),
-        )
-      }
-      const timer = setTimeout(onTimeout, timeoutMs)
+      const timer = setTimeout(() => fail(`after ${timeoutMs / 1000} s`), timeoutMs)
       signal.addEventListener('abort', onAbort)
       if (signal.aborted) onAbort()
       else check(catalog.snapshot)
     })
   }
+}
+
+/** Why a replica that was started takes no connections; undefined where it does, or has done its work. */
+function whyNotReplaced(snapshot: Snapshot, id: string): string | undefined {
+  const status = snapshot.statuses.get(id)
+  const container = snapshot.containers.get(id)
+  if (container === undefined) return undefined
+  if (status?.state === 'exited' && status.exitCode === 0) return undefined
+  return whyNotServing(container, status) ?? whyNotReady(status)
 }
 
 function sharesAddress({ endpoints }: Container, others: readonly Container[]): boolean {

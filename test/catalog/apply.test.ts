@@ -3,7 +3,7 @@ import t from 'tap'
 import { applyChanges } from '../../src/catalog/apply.js'
 import { emptySnapshot, type Snapshot } from '../../src/catalog/catalog.js'
 import type { Change } from '../../src/catalog/change.js'
-import { container, endpoint, network, project, running, service } from './records.js'
+import { allocation, container, endpoint, network, project, running, service } from './records.js'
 
 const front = network('front', 1)
 const back = network('back', 2)
@@ -91,6 +91,35 @@ t.test('applyChanges() forgets a network whose last member left', async t => {
   t.strictSame([...(snapshot.members.get(front.id) ?? [])], [web.id])
 })
 
+t.test('applyChanges() names the networks whose virtual addresses came and went', async t => {
+  const vip = (host: number) => ({ ipv4: `10.0.1.${host}/24` })
+  const onFront = allocation('shop', 'web', { vips: { [front.id]: vip(9) } })
+  const onBack = allocation('shop', 'web', { vips: { [back.id]: vip(9) } })
+  const put = apply(base, { op: 'put-allocation', allocation: onFront })
+  t.strictSame([...put.delta.allocations], ['shop/web'])
+  t.strictSame([...put.delta.affectedNetworks], [front.id])
+  t.equal(put.snapshot.allocations.get('shop/web'), onFront)
+  t.equal(put.snapshot.containers, base.containers)
+  const moved = apply(put.snapshot, { op: 'put-allocation', allocation: onBack })
+  t.strictSame([...moved.delta.affectedNetworks], [front.id, back.id])
+  const removed = apply(moved.snapshot, { op: 'remove-allocation', key: 'shop/web' })
+  t.strictSame([...removed.delta.allocations], ['shop/web'])
+  t.strictSame([...removed.delta.affectedNetworks], [back.id])
+  t.equal(removed.snapshot.allocations.size, 0)
+  t.equal(moved.snapshot.allocations.size, 1, 'the snapshot before has it still')
+})
+
+t.test('applyChanges() does nothing for an allocation that is as it was', async t => {
+  const web = allocation('shop', 'web', { vips: { [front.id]: { ipv4: '10.0.1.9/24' } } })
+  const { snapshot } = apply(base, { op: 'put-allocation', allocation: web })
+  for (const change of [
+    { op: 'put-allocation', allocation: structuredClone(web) },
+    { op: 'remove-allocation', key: 'shop/none' },
+  ] as const) {
+    t.equal(apply(snapshot, change).snapshot, snapshot, change.op)
+  }
+})
+
 t.test('applyChanges() counts one version a swap, whatever its size', async t => {
   const { snapshot } = apply(
     base,
@@ -109,11 +138,16 @@ t.test('applyChanges() keeps indexes true whatever the order of changes', async 
       .record({
         name: fc.constantFrom(...names),
         on: fc.subarray(networks),
+        service: fc.constantFrom(undefined, 'web', 'db'),
         owner: fc.option(fc.constantFrom(...names), { nil: undefined }),
       })
-      .map(({ name, on, owner }): Change => {
+      .map(({ name, on, service: of, owner }): Change => {
         const endpoints = on.map(one => endpoint(name, one, name.charCodeAt(0)))
-        const record = container(name, { endpoints })
+        const record = container(name, {
+          endpoints,
+          project: 'shop',
+          ...(of !== undefined && { service: of }),
+        })
         const sandboxOf = owner === undefined ? {} : { sandboxOf: container(owner).id }
         return { op: 'put-container', container: { ...record, ...sandboxOf } }
       }),
@@ -130,6 +164,7 @@ t.test('applyChanges() keeps indexes true whatever the order of changes', async 
       for (const batch of batches) snapshot = applyChanges(snapshot, batch).snapshot
       t.strictSame(contents(snapshot.members), contents(indexOf(snapshot, 'members')))
       t.strictSame(contents(snapshot.joiners), contents(indexOf(snapshot, 'joiners')))
+      t.strictSame(contents(snapshot.replicas), contents(indexOf(snapshot, 'replicas')))
       for (const id of snapshot.statuses.keys()) if (!snapshot.containers.has(id)) return false
       return true
     }),
@@ -138,12 +173,18 @@ t.test('applyChanges() keeps indexes true whatever the order of changes', async 
 })
 
 /** The index as a walk over all containers finds it. */
-function indexOf(snapshot: Snapshot, kind: 'members' | 'joiners'): Map<string, Set<string>> {
+function indexOf(
+  snapshot: Snapshot,
+  kind: 'members' | 'joiners' | 'replicas',
+): Map<string, Set<string>> {
   const index = new Map<string, Set<string>>()
-  for (const { id, endpoints, sandboxOf } of snapshot.containers.values()) {
-    const owners = sandboxOf === undefined ? [] : [sandboxOf]
-    const keys = kind === 'members' ? endpoints.map(one => one.networkId) : owners
-    for (const key of keys) index.set(key, (index.get(key) ?? new Set()).add(id))
+  for (const { id, endpoints, sandboxOf, service: of } of snapshot.containers.values()) {
+    const keys = {
+      members: endpoints.map(one => one.networkId),
+      joiners: sandboxOf === undefined ? [] : [sandboxOf],
+      replicas: of === undefined ? [] : [`shop/${of}`],
+    }
+    for (const key of keys[kind]) index.set(key, (index.get(key) ?? new Set()).add(id))
   }
   return index
 }

@@ -1,5 +1,6 @@
 /** Records of a catalog with few words: `container('web1', { on: [front] })`. */
 
+import { allocationKey, type Allocation } from '../../src/catalog/allocation.js'
 import { emptySnapshot, type Snapshot } from '../../src/catalog/catalog.js'
 import { applyChanges } from '../../src/catalog/apply.js'
 import type { Change } from '../../src/catalog/change.js'
@@ -7,7 +8,12 @@ import { initialStatus, type Container, type ContainerStatus } from '../../src/c
 import type { Endpoint } from '../../src/catalog/endpoint.js'
 import type { Network, NetworkSpec } from '../../src/catalog/network.js'
 import type { ProjectSpec } from '../../src/catalog/project.js'
-import type { Attachment, ContainerSpec, ServiceSpec } from '../../src/catalog/service.js'
+import type {
+  Attachment,
+  ContainerSpec,
+  Healthcheck,
+  ServiceSpec,
+} from '../../src/catalog/service.js'
 
 /** 64 hexadecimal digits that begin with those of `text`'s bytes. */
 export function idOf(text: string): string {
@@ -58,6 +64,15 @@ export function containerSpec(more: Partial<ContainerSpec> = {}): ContainerSpec 
     labels: {},
     ...more,
   }
+}
+
+export const healthcheck: Healthcheck = {
+  argv: ['true'],
+  intervalMs: 1000,
+  timeoutMs: 1000,
+  retries: 3,
+  startPeriodMs: 0,
+  startIntervalMs: 1000,
 }
 
 /** An endpoint with the last octet `host` on `on`. */
@@ -133,20 +148,32 @@ export function project(name: string, services: readonly ServiceSpec[]): Project
   return { name, networks, services }
 }
 
+/** What the service of a project was given: by default a number alone. */
+export function allocation(
+  project: string,
+  service: string,
+  more: Partial<Allocation> = {},
+): Allocation {
+  const key = allocationKey(project, service)
+  return { key, project, service, mark: 1, vips: {}, ports: [], ...more }
+}
+
 /** A snapshot that these records make, all containers given being put with a running status. */
 export function snapshotOf(options: {
   readonly networks?: readonly Network[]
   readonly containers?: readonly Container[]
   readonly statuses?: readonly ContainerStatus[]
   readonly projects?: readonly ProjectSpec[]
+  readonly allocations?: readonly Allocation[]
 }): Snapshot {
-  const { networks = [], containers = [], projects = [] } = options
+  const { networks = [], containers = [], projects = [], allocations = [] } = options
   const changes: Change[] = [
     ...networks.map((one): Change => ({ op: 'put-network', network: one })),
     ...containers.map((one): Change => ({ op: 'put-container', container: one })),
     ...containers.map((one): Change => ({ op: 'put-status', status: running(one) })),
     ...(options.statuses ?? []).map((one): Change => ({ op: 'put-status', status: one })),
     ...projects.map((one): Change => ({ op: 'put-project', project: one })),
+    ...allocations.map((one): Change => ({ op: 'put-allocation', allocation: one })),
   ]
   return applyChanges(emptySnapshot, changes).snapshot
 }

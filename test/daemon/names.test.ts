@@ -8,6 +8,7 @@ import type { Change } from '../../src/catalog/change.js'
 import type { Container } from '../../src/catalog/container.js'
 import { Names } from '../../src/daemon/names.js'
 import {
+  allocation,
   attachment,
   container,
   endpoint,
@@ -68,6 +69,12 @@ const change: fc.Arbitrary<Change> = fc.oneof(
   fc
     .tuple(member, fc.constantFrom('running', 'exited', 'stopping'))
     .map(([one, state]): Change => ({ op: 'put-status', status: running(one, { state }) })),
+  fc.subarray(networks).map((on): Change => {
+    const vips = on.map(({ id }, i) => [id, { ipv4: `10.0.${i + 1}.99/24` }])
+    const given = allocation('shop', 'web', { vips: Object.fromEntries(vips) })
+    return { op: 'put-allocation', allocation: given }
+  }),
+  fc.constant<Change>({ op: 'remove-allocation', key: 'shop/web' }),
   fc.constantFrom<Change>(
     { op: 'put-project', project: project('shop', [web]) },
     { op: 'put-project', project: project('shop', []) },

@@ -28,6 +28,7 @@ t.test('damage is mended', asRoot, async t => {
   const asker = Asker.open(await host.netnsOf('mend-web-2'))
   t.teardown(() => asker.close())
   const rules = run(host.netns, 'nft', 'list', 'ruleset')
+  const hasVips = (): boolean => run(sandbox, 'nft', 'list', 'tables').includes('portolan_vip')
 
   const damages: readonly [string, Netns, readonly string[]][] = [
     ['a deleted bridge', host.netns, ['ip', 'link', 'del', bridge]],
@@ -37,6 +38,11 @@ t.test('damage is mended', asRoot, async t => {
     ['a bridge without its address', host.netns, ['ip', 'address', 'flush', 'dev', bridge]],
     ['flushed rules of the host', host.netns, ['nft', 'flush', 'ruleset']],
     ['flushed rules of a sandbox', sandbox, ['nft', 'flush', 'ruleset']],
+    [
+      'virtual addresses deleted in a sandbox',
+      sandbox,
+      ['nft', 'delete', 'table', 'inet', 'portolan_vip'],
+    ],
     [
       'a chain flushed in a sandbox',
       sandbox,
@@ -49,8 +55,9 @@ t.test('damage is mended', asRoot, async t => {
       t.equal(status, 0, 'the damage is done')
       const gateway = (await host.container('mend-web-1')).endpoints[0]?.ipv4 ?? ''
       t.ok(await becomes(() => isWhole(host.netns, bridge, rules, gateway)), 'links and rules')
+      t.ok(await becomes(hasVips), 'virtual addresses')
       t.strictSame(await findLastingFaults(host), [])
-      t.equal((await asker.ask('web'))?.data.length, 2)
+      t.equal((await asker.ask('tasks.web'))?.data.length, 2)
     })
   }
 })

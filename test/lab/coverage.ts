@@ -14,8 +14,8 @@ export const RUN = {
   types: range(41, 64),
   networks: range(65, 80),
   reverse: range(86, 97),
-  // Round robin on a bridge stands for the overlay; 102, 104, 107, 109, 110 are those without a VIP.
-  services: [99, 102, 104, 106, 107, 108, 109, 110, ...range(112, 117), ...range(122, 127)],
+  // A bridge stands for the overlay.
+  services: range(99, 127),
   forwarding: range(128, 156),
   wire: range(157, 191),
   streams: range(192, 202),
@@ -25,8 +25,6 @@ export const RUN = {
 /** Left for later, each with what it waits for. */
 export const LATER: readonly { readonly vectors: readonly number[]; readonly why: string }[] = [
   { vectors: [...range(81, 85), 98, ...range(210, 212)], why: 'the podman profile' },
-  { vectors: [100, 101, 103, 105, 111, 120, 121], why: 'virtual addresses of services' },
-  { vectors: [118, 119], why: 'the ingress network and its load balancer' },
   { vectors: [206], why: 'clusters' },
 ]
 

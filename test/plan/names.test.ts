@@ -15,6 +15,7 @@ import {
   container,
   containerSpec,
   endpoint,
+  healthcheck,
   network,
   project,
   running,
@@ -23,14 +24,6 @@ import {
 } from '../catalog/records.js'
 
 const front = network('front', 1)
-const healthcheck = {
-  argv: ['true'],
-  intervalMs: 1000,
-  timeoutMs: 1000,
-  retries: 3,
-  startPeriodMs: 0,
-  startIntervalMs: 1000,
-}
 
 function replica(number: number, more: Partial<Container> = {}): Container {
   const name = `shop-web-${number}`

@@ -210,5 +210,5 @@ t.test('up gives a static address to its owner, however late in the file', asRoo
   })
   await host.run('up', '-d', '-p', 'h', '-f', host.writeFile('h.yaml', file))
   t.equal((await ask(host, 'fixed', 'fixed A')).text, '172.30.1.3')
-  t.equal((await ask(host, 'fixed', 'chosen A')).message.answers.length, 3)
+  t.equal((await ask(host, 'fixed', 'tasks.chosen A')).message.answers.length, 3)
 })

@@ -31,7 +31,7 @@ t.test('restart policies', asRoot, async t => {
 name: again
 services:
   probe: { command: [sleep, infinity] }
-  always: { command: [sleep, infinity], restart: always }
+  always: { command: [sleep, infinity], deploy: { endpoint_mode: dnsrr }, restart: always }
   never: { command: [sh, -c, 'exit 4'] }
   twice: { command: [sh, -c, 'exit 5'], restart: 'on-failure:2' }
   well: { command: ['true'], restart: on-failure }
@@ -92,6 +92,7 @@ services:
   probe: { command: [sleep, infinity] }
   late:
     command: [sleep, infinity]
+    deploy: { endpoint_mode: dnsrr }
     healthcheck: { test: [CMD, test, -e, ${ready}], interval: 50ms, timeout: 5s, retries: 200 }
   job: { command: [sh, -c, 'sleep 0.1; echo done'] }
   after:

@@ -12,11 +12,13 @@ const outWithinMs = 50
 
 const file = `
 name: end
+x-deploy: &dnsrr { endpoint_mode: dnsrr }
 services:
-  web: { command: [sleep, infinity], scale: 4, networks: [front], stop_grace_period: 0s }
+  web: { command: [sleep, infinity], deploy: *dnsrr, scale: 4, networks: [front], stop_grace_period: 0s }
   slow:
     # Notes the signal, and asks who it is while it goes.
     command: [sh, -c, "trap 'getent hosts slow || echo gone; exit 3' TERM; while :; do sleep 0.02; done"]
+    deploy: *dnsrr
     networks: [front]
   deaf:
     command: [sh, -c, "trap '' TERM; while :; do sleep 0.02; done"]

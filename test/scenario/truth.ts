@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ContainerView, NetworkView } from '../../src/api/contract.js'
+import type { ContainerView, NetworkView, ServiceView } from '../../src/api/contract.js'
 import { openNetns, closeNetns, runInNetns, type Netns } from '../../src/kernel/netns.js'
 import type { Host } from '../lab/host.js'
 
@@ -17,11 +17,12 @@ interface LinkEntry {
 export async function findFaults(host: Host): Promise<string[]> {
   const containers = await host.api.call<readonly ContainerView[]>('GET', '/v1/containers')
   const networks = await host.api.call<readonly NetworkView[]>('GET', '/v1/networks')
+  const services = await host.api.call<readonly ServiceView[]>('GET', '/v1/services')
   const running = containers.filter(({ state }) => state === 'running')
   return [
     ...doubles('container', names(containers)),
     ...doubles('network', names(networks)),
-    ...doubles('address', containers.flatMap(addressesOf)),
+    ...doubles('address', [...containers.flatMap(bareAddressesOf), ...services.flatMap(vipsOf)]),
     ...doubles(
       'subnet',
       networks.flatMap(({ subnets }) => subnets.map(({ subnet }) => subnet)),
@@ -120,8 +121,14 @@ function ids(of: readonly { readonly id: string }[]): string[] {
   return of.map(({ id }) => id)
 }
 
-function addressesOf({ endpoints }: ContainerView): string[] {
-  return endpoints.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6].flatMap(cidr => cidr ?? []))
+function bareAddressesOf({ endpoints }: ContainerView): string[] {
+  return endpoints.flatMap(({ ipv4, ipv6 }) =>
+    [ipv4, ipv6].flatMap(cidr => cidr?.split('/')[0] ?? []),
+  )
+}
+
+function vipsOf({ vips }: ServiceView): string[] {
+  return vips.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6].flatMap(address => address ?? []))
 }
 
 function doubles(what: string, values: readonly string[]): string[] {

@@ -58,7 +58,6 @@ export class TcpConnection {
   /** Begins. A client whom nobody takes is reset. */
   start(): void {
     this.#context.connections.add(this)
-    setNoDelay(this.#context.reactor.block, this.#client.fd)
     try {
       this.#client.watch({ onEvents: events => this.#onClient(events) })
     } catch {

@@ -9,6 +9,7 @@ import {
   accept,
   isBoundAs,
   readClient,
+  setNoDelay,
   sharePort,
   startListening,
   stopListening,
@@ -42,6 +43,8 @@ export class TcpProxy {
     this.#context = context
     this.#route = route
     this.#fd = context.sockets.bind('tcp', endpoint, isShared)
+    // Accepted sockets have it from this one.
+    setNoDelay(context.reactor.block, this.#fd)
     try {
       // Whoever else is bound here without listening is found out now, and the port is ours from now on.
       startListening(context.reactor.block, this.#fd, BACKLOG)

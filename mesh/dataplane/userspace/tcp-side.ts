@@ -3,7 +3,7 @@
 import { DATA, DATA_BYTES } from './block.js'
 import { EAGAIN, EINTR, calls, errno } from './libc.js'
 import { endWriting, setReset } from './socket.js'
-import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from './reactor.js'
+import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from './reactor.js'
 import type { Reactor, Watcher } from './reactor.js'
 
 const MSG_DONTWAIT = 0x40
@@ -30,6 +30,8 @@ export class TcpSide {
   isWritable = false
   /** FIN or RST was seen and passed on. */
   isOver = false
+  /** FIN, RST or an urgent byte was told of: something may be behind a short read. */
+  #hasMore = false
   #isEnded = false
   #held: Buffer | undefined
   readonly #reactor: Reactor
@@ -41,13 +43,14 @@ export class TcpSide {
 
   /** Throws KernelError. */
   watch(watcher: Watcher): void {
-    const events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+    const events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET
     this.#reactor.watch(this.fd, events, watcher)
   }
 
   note(events: number): void {
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) this.isReadable = true
     if ((events & EPOLLOUT) !== 0) this.isWritable = true
+    if ((events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) this.#hasMore = true
   }
 
   /** Goes before everything that is read from this side. */
@@ -85,6 +88,8 @@ export class TcpSide {
         this.isReadable = false
         return reason === EAGAIN ? 'waiting' : 'broken'
       }
+      // Less than there was room for: nothing is left, and what comes is told anew (epoll(7)).
+      if (received < wanted && !this.#hasMore) this.isReadable = false
       share -= received
       if (received > 0 && !this.#send(peer, received, count)) return 'broken'
     }

@@ -60,10 +60,11 @@ function killGroup(id: number | undefined): void {
   }
 }
 
-const queue = [...work.jobs]
+const queue = work.jobs.filter(({ isAlone }) => isAlone !== true)
 async function runQueue(): Promise<void> {
   for (let job = queue.shift(); job !== undefined; job = queue.shift()) await run(job)
 }
 
 tell({ kind: 'ready' })
 await Promise.all(Array.from({ length: work.concurrency }, runQueue))
+for (const job of work.jobs) if (job.isAlone === true) await run(job)

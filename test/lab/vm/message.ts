@@ -8,6 +8,8 @@ export interface Job {
   readonly argv: readonly string[]
   /** It and what it started is killed then. */
   readonly timeoutMs: number
+  /** Runs when all others are done, and nothing beside it. */
+  readonly isAlone?: boolean
 }
 
 /** All that one boot does. */

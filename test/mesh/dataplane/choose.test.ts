@@ -1,8 +1,12 @@
 /** Which dataplane is taken where, and that a wish which cannot be met is told. */
 
+import { execFileSync } from 'node:child_process'
 import t from 'tap'
 import { chooseDataplane } from '../../../mesh/dataplane/choose.js'
 import { probeDataplanes } from '../../../mesh/dataplane/probe.js'
+
+/** setpriv(1): what is started has no capability, whoever starts it. */
+const powerless = ['--bounding-set=-all', '--inh-caps=-all']
 
 const all = { isRoot: true, nftables: true, ipvs: true } as const
 const noIpvs = { ...all, ipvs: 'this kernel was built without IPVS' }
@@ -41,4 +45,16 @@ t.test('probeDataplanes() finds facts or reasons', async t => {
     t.ok(fact === true || fact.length > 10, String(fact))
   }
   t.ok(chooseDataplane('auto', facts).reason.length > 10)
+})
+
+t.test('without capabilities it finds userspace, and touches nothing', async t => {
+  const path = new URL('../../../mesh/index.js', import.meta.url).href
+  const program = `const { chooseDataplane, probeDataplanes } = await import('${path}')
+    console.log(chooseDataplane('auto', probeDataplanes()).kind)`
+  const output = execFileSync(
+    'setpriv',
+    [...powerless, process.execPath, '--input-type=module', '-e', program],
+    { encoding: 'utf8', timeout: 20_000 },
+  )
+  t.equal(output, 'userspace\n')
 })

@@ -5,11 +5,12 @@ import { once } from 'node:events'
 import { closeSync, readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import t from 'tap'
-import { BLOCK_BYTES, Block } from '../../../../mesh/dataplane/userspace/block.js'
+import { BLOCK_BYTES, Block, DATA, NAME } from '../../../../mesh/dataplane/userspace/block.js'
 import {
   processSockets,
   readLocal,
   startListening,
+  writeName,
 } from '../../../../mesh/dataplane/userspace/socket.js'
 import {
   askTcp,
@@ -24,8 +25,11 @@ import {
   stateOf,
   until,
 } from './fixture.js'
+import { calls } from '../../../../mesh/dataplane/userspace/libc.js'
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
+
+const MSG_OOB = 1
 
 async function proxyTo(test: Test, onConnection: (socket: Socket) => void) {
   const plane = openPlane(test)
@@ -113,6 +117,26 @@ t.test(
     t.strictSame(await once(asking, 'data'), ['got question'])
   },
 )
+
+t.test('bytes behind an urgent one are not left lying', async t => {
+  let text = ''
+  const { port } = await proxyTo(
+    t,
+    socket => void socket.on('data', part => (text += String(part))),
+  )
+  // Node has no MSG_OOB.
+  const block = new Block(BLOCK_BYTES)
+  const fd = processSockets(block).create('tcp', 4)
+  t.teardown(() => closeSync(fd))
+  calls.connect(fd, block.address + NAME, writeName(block, Buffer.from([127, 0, 0, 1]), port))
+  const send = (part: string, flags = 0): boolean => {
+    const length = block.bytes.write(part, DATA)
+    return calls.send(fd, block.address + DATA, length, flags) === length
+  }
+  t.ok(await until(() => send('before')))
+  t.ok(send('!', MSG_OOB) && send('behind'))
+  t.ok(await until(() => text === 'beforebehind'), text)
+})
 
 t.test('a reset of the client reaches the server', async t => {
   let seen: Error | undefined

@@ -1,0 +1,50 @@
+/**
+ * Which scenarios of the mesh's specification (section 7, numbers 1 to 125) run where, and which are
+ * left for later and why. mesh-coverage.test.ts holds that no number is missing.
+ */
+
+import type { Test } from 'tap'
+
+export const firstScenario = 1
+export const lastScenario = 125
+
+/** By scenario file. Each file asserts that it runs these and no others. */
+export const RUN = {
+  forwarding: [
+    ...[2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 16, 17, 18, 19, 20, 21, 22],
+    ...[25, 26, 27, 28, 29, 42],
+  ],
+  vip: [15, 36, 61, 66, 68, 69, 70, 71, 85, 87, 88, 101],
+} as const
+
+/** Subtests of `t` that carry scenarios' numbers in their names, and the numbers. */
+export interface ByScenario {
+  (numbers: readonly number[], name: string, body: (t: Test) => Promise<unknown>): void
+  readonly numbers: readonly number[]
+}
+
+/** Only these, by number, while one is looked at: `SCENARIO=12,13`. */
+const chosen = process.env['SCENARIO']?.split(',').map(Number)
+
+export function byScenario(t: Test): ByScenario {
+  const numbers: number[] = []
+  const scenario = (
+    own: readonly number[],
+    name: string,
+    body: (t: Test) => Promise<unknown>,
+  ): void => {
+    numbers.push(...own)
+    if (chosen !== undefined && !own.some(one => chosen.includes(one))) return
+    const title = own.length === 1 ? `scenario ${own[0]}` : `scenarios ${own.join(', ')}`
+    void t.test(`${title}: ${name}`, async t => {
+      await body(t)
+    })
+  }
+  return Object.assign(scenario, { numbers })
+}
+
+/** Asserts that a file ran what the table says, once its subtests are queued. */
+export function assertScenarios(t: Test, file: keyof typeof RUN, numbers: readonly number[]): void {
+  const sorted = (all: readonly number[]): number[] => [...new Set(all)].sort((a, b) => a - b)
+  t.strictSame(sorted(numbers), sorted(RUN[file]), 'every scenario of the file is run')
+}
