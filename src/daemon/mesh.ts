@@ -80,7 +80,9 @@ export class MeshControl {
     const touched = touchedServices(snapshot, delta, previous)
     const isChanged = this.#follow(snapshot, touched)
     this.#options.sandboxes.update(snapshot, delta, touched)
-    if (isChanged) this.#commit()
+    if (!isChanged) return
+    // A port that is published anew has to be known in sandboxes before anything arrives there.
+    this.#commit(delta.allocations.size > 0 ? this.#options.sandboxes.settled() : undefined)
   }
 
   /** Resolves when the kernel sends connections as the catalog says now. */
@@ -154,8 +156,9 @@ export class MeshControl {
     return true
   }
 
-  #commit(): void {
+  #commit(before?: Promise<void>): void {
     this.#turn = this.#turn
+      .then(() => before)
       .then(() => this.#apply(this.#services))
       .then(
         () => (this.#problem = undefined),

@@ -5,7 +5,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { SandboxTables, type SandboxVip } from '../../mesh/sandbox/index.js'
+import { SandboxTables, type SandboxIngress, type SandboxVip } from '../../mesh/sandbox/index.js'
 import type { IngressPlace } from '../../mesh/state.js'
 import { errorMessage } from '../base/error.js'
 import type { Logger } from '../base/log.js'
@@ -26,6 +26,8 @@ export interface SandboxMeshesOptions {
 interface Own {
   readonly netns: Netns
   readonly tables: SandboxTables
+  /** What was written last, and maybe is given up since. */
+  targets: SandboxIngress['targets']
 }
 
 type VipsByKey = ReadonlyMap<string, SandboxVip>
@@ -71,7 +73,7 @@ export class SandboxMeshes {
 
   /** Writes everything that a fresh or adopted sandbox needs. Throws KernelError. */
   open(container: Container, netns: Netns): void {
-    const own = { netns, tables: new SandboxTables() }
+    const own: Own = { netns, tables: new SandboxTables(), targets: [] }
     this.#write(container, own)
     this.#own.set(container.id, own)
   }
@@ -144,13 +146,17 @@ export class SandboxMeshes {
     }
   }
 
-  #write(container: Container, { netns, tables }: Own): void {
+  #write(container: Container, own: Own): void {
     const { state, place } = this.#options
-    const ingress = planSandboxIngress(state.snapshot, container, place())
+    const planned = planSandboxIngress(state.snapshot, container, place())
+    const targets = planned === undefined ? [] : withGivenUp(planned.targets, own.targets)
     const vips = container.endpoints.flatMap(({ networkId }) => [
       ...(this.#vips.get(networkId) ?? noVips).values(),
     ])
-    runInNetns(netns, () => tables.write({ ...(ingress && { ingress }), vips }))
+    runInNetns(own.netns, () =>
+      own.tables.write({ ...(planned && { ingress: { ...planned, targets } }), vips }),
+    )
+    own.targets = targets
   }
 
   #loadNetwork(snapshot: Snapshot, networkId: string): void {
@@ -182,4 +188,17 @@ export class SandboxMeshes {
     this.#vips.set(networkId, next)
     return true
   }
+}
+
+/**
+ * Ports that are given up stay known: the node sends connections there until its own rules have
+ * changed, which is later. Nothing arrives at them after that.
+ */
+function withGivenUp(
+  wanted: SandboxIngress['targets'],
+  written: SandboxIngress['targets'],
+): SandboxIngress['targets'] {
+  const isWanted = ({ protocol, first, last }: SandboxIngress['targets'][number]): boolean =>
+    wanted.some(one => one.protocol === protocol && first <= one.last && one.first <= last)
+  return [...wanted, ...written.filter(one => !isWanted(one))]
 }

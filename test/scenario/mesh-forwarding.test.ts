@@ -154,7 +154,7 @@ t.test('basic forwarding and client identity', asRoot, async t => {
       t.strictSame([answer.address, answer.port], [addressOf(box, family), answer.fromPort])
     }
     const [first, second] = web
-    if (first === undefined || second === undefined) throw new Error('no replicas')
+    if (first === undefined || second === undefined) throw new Error('A replica is missing')
     const sibling = await host.netnsOf(first.name)
     for (let i = 0; i < 6; i++) {
       const answer = await ask({ netns: sibling, address: hostAddress.v4, port: 8080 })

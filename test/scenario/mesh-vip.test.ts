@@ -88,7 +88,7 @@ t.test('virtual addresses and the spread of connections', asRoot, async t => {
 
   scenario([15], 'every replica through the virtual address, itself included', async t => {
     const [first] = web
-    if (first === undefined) throw new Error('no replica')
+    if (first === undefined) throw new Error('A replica is missing')
     const own = await host.netnsOf(first.name)
     for (const [address, family] of [
       [vip.ipv4, 4],
@@ -122,7 +122,8 @@ t.test('virtual addresses and the spread of connections', asRoot, async t => {
 
   scenario([88], 'who is not ready or drains is not among tasks.NAME', async t => {
     const [first, second, third] = web
-    if (first === undefined || second === undefined || third === undefined) throw new Error('three')
+    if (first === undefined || second === undefined || third === undefined)
+      throw new Error('A replica is missing')
     const names = async (): Promise<string> =>
       (await askName(host, 'vip-box-1', 'tasks.web A')).text
     process.kill(first.pid ?? 0, 'SIGUSR2')
@@ -199,7 +200,7 @@ t.test('virtual addresses and the spread of connections', asRoot, async t => {
   scenario([69], 'who loses its replica moves once, the others stay', async t => {
     const before = await homesOf(to)
     const [, , , last] = await replicasOf(host, 'sticky')
-    if (last === undefined) throw new Error('four replicas')
+    if (last === undefined) throw new Error('A replica is missing')
     await host.run('drain', last.name)
     const during = await homesOf(to)
     for (const [from, home] of before) {

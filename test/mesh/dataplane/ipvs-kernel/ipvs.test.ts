@@ -94,6 +94,17 @@ t.test('IpvsDataplane, and only that', { timeout: timeoutMs }, async t => {
     )
   })
 
+  t.test("a replica's own refusal reaches the client", async t => {
+    const ports = both.map(port => ({ ...port, first: 9999, last: 9999 }))
+    await dataplane.apply(state({ ports, destinations: destinationsOf(bench, 1) }))
+    for (const address of [HOST.v4, HOST.v6]) {
+      t.equal(await askTcp(bench.client, { address, port: 9999 }), 'ECONNREFUSED', address)
+      const flow = await UdpTalk.open(bench.client, { address, port: 9999 })
+      talks.push(flow)
+      t.equal(await flow.ask(), 'ECONNREFUSED', `${address} over UDP`)
+    }
+  })
+
   t.test('wrr keeps weights exactly', async t => {
     await dataplane.apply(state({ scheduler: 'wrr', destinations: destinationsOf(bench, 3, 1) }))
     const counts = { task0: 0, task1: 0 }
@@ -199,7 +210,10 @@ t.test('IpvsDataplane, and only that', { timeout: timeoutMs }, async t => {
     for (const [name, damage] of damages) {
       damage()
       t.ok((await dataplane.reconcile(wanted)) > 0, name)
-      t.equal(await ask(bench), 'task0', name)
+      for (const address of [HOST.v4, HOST.v6]) {
+        const answer = await askTcp(bench.client, { address, port: 8080 })
+        t.match(answer, { task: 'task0' }, `${name}, ${address}`)
+      }
       t.equal(await dataplane.reconcile(wanted), 0, `${name}, once`)
     }
   })
