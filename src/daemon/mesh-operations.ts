@@ -109,7 +109,9 @@ export class MeshOperations {
   async trace(port: number, protocol: string | undefined): Promise<TraceReply> {
     const { state, mesh } = this.#options
     const found = findPublished(state.snapshot, port, protocol)
-    return viewTrace(state.snapshot, found, await mesh.trace(found.key))
+    const hops = await mesh.trace(found.key, found.port.protocol, found.port.published)
+    const keepsClient = this.#options.dataplane().kind !== 'userspace'
+    return viewTrace(state.snapshot, found, hops, keepsClient)
   }
 
   async #undrain(container: Container, report: Report): Promise<void> {

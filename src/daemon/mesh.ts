@@ -12,6 +12,7 @@ import {
   emptyState,
   type IngressPlace,
   type MeshState,
+  type Protocol,
   type VirtualService,
 } from '../../mesh/state.js'
 import { errorMessage } from '../base/error.js'
@@ -121,8 +122,14 @@ export class MeshControl {
     return (await this.#mesh?.stats()) ?? []
   }
 
-  async trace(key: string): Promise<readonly Hop[]> {
-    return (await this.#mesh?.trace(key)) ?? []
+  /** The way of a new connection to one port of a virtual service. */
+  async trace(key: string, protocol: Protocol, port: number): Promise<readonly Hop[]> {
+    const service = this.#mesh?.state.get(key)
+    if (this.#mesh === undefined || service === undefined) return []
+    const ports = service.ports.filter(
+      one => one.protocol === protocol && one.first <= port && port <= one.last,
+    )
+    return this.#mesh.dataplane.trace({ ...service, ports })
   }
 
   /** Lets go; the kernel goes on balancing. */
