@@ -27,6 +27,7 @@ const debianForTests = [
   { path: '/bin/ip', package: 'iproute2' },
   { path: '/usr/sbin/conntrack', package: 'conntrack' },
   { path: '/bin/ping', package: 'iputils-ping' },
+  { path: '/usr/bin/wrk', package: 'wrk' },
   { path: '/usr/bin/gcc', package: 'gcc' },
   { path: '/usr/include/stdio.h', package: 'libc6-dev' },
 ]
