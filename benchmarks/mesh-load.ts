@@ -85,7 +85,7 @@ async function runWrk(lab: MeshLab, { web }: Way, load: Load): Promise<Answers> 
   const [address = '', port = ''] = (web[0] ?? '').split(' ')
   const options = [`-t${threads}`, `-c${load.connections}`, `-d${load.seconds}`, '-s', script]
   const command = ['wrk', ...options, `http://${address}:${port}/`]
-  const output = await lab.runAside(lab.client, command)
+  const output = await lab.load(command)
   const line = output.split('\n').find(text => text.startsWith('{'))
   if (line === undefined) throw new Error(`wrk said nothing that is known: ${output}`)
   const answers = JSON.parse(line) as Answers
@@ -125,7 +125,7 @@ async function runIperf(lab: MeshLab, { bulk }: Way, seconds: number): Promise<n
   // The first moments are slow start.
   const options = ['--time', String(seconds), '--omit', '0', '--json']
   const command = ['iperf3', '--client', address, '--port', port, ...options]
-  const report = JSON.parse(await lab.runAside(lab.client, command)) as {
+  const report = JSON.parse(await lab.load(command)) as {
     readonly end: { readonly sum_received: { readonly bits_per_second: number } }
   }
   return report.end.sum_received.bits_per_second / 1e9
