@@ -91,13 +91,16 @@ export class Rollout {
   async #swap(container: Container, start: () => Promise<void>, update: UpdateSpec): Promise<void> {
     const { remove, signal } = this.#options
     const old = this.#othersOf(container)
+    const isOneOfMany = this.#replicasOf(container) > 1
+    const wasReady = hasReady(this.#options.catalog.snapshot, old)
     const isStartFirst = update.order === 'start-first' && !sharesAddress(container, old)
     if (!isStartFirst) {
       await this.#waitForOthers(container, old)
       for (const one of old) await remove(one)
     }
     await start()
-    await this.#waitUntilReady(container)
+    // The next one stays until this one is ready; where none is to be kept up, nobody waits.
+    if (isStartFirst || (isOneOfMany && wasReady)) await this.#waitUntilReady(container)
     if (isStartFirst) for (const one of old) await remove(one)
     if (update.delayMs > 0) await delay(update.delayMs, undefined, { signal })
   }
@@ -113,6 +116,11 @@ export class Rollout {
     const { catalog, project } = this.#options
     const declared = findService(catalog.snapshot, project, service)
     return declared !== undefined && digestOf(declared) !== digest
+  }
+
+  #replicasOf({ service = '' }: Container): number {
+    const { catalog, project } = this.#options
+    return findService(catalog.snapshot, project, service)?.replicas ?? 1
   }
 
   #updateOf(service: string): UpdateSpec {
@@ -132,7 +140,7 @@ export class Rollout {
     const { project = '', service = '' } = container
     const leaving = new Set([container, ...old].map(({ id }) => id))
     await this.#waitFor(snapshot => {
-      const isAlone = (findService(snapshot, project, service)?.replicas ?? 1) < 2
+      const isAlone = this.#replicasOf(container) < 2
       const others = replicasOf(snapshot, project, service).filter(({ id }) => !leaving.has(id))
       const isLast = hasReady(snapshot, old) && !hasReady(snapshot, others)
       const canCome = others.some(({ id }) => snapshot.statuses.get(id)?.state === 'running')
