@@ -35,7 +35,7 @@ export interface Wiring {
 }
 
 /** The host's name for the namespace's port on the bridge. */
-export function portName({ ipvsLink }: IngressPlace): string {
+export function portName({ ipvsLink }: Pick<IngressPlace, 'ipvsLink'>): string {
   return `${ipvsLink.slice(0, LINK_NAME_BYTES - 1)}p`
 }
 
@@ -72,7 +72,7 @@ export function settleWiring(host: Netns, ingress: Netns, wiring: Wiring): numbe
 }
 
 /** Removes both links; with each its other end. Acts on the namespace of the calling moment. */
-export function removeWiring(place: IngressPlace): void {
+export function removeWiring(place: Pick<IngressPlace, 'ipvsLink'>): void {
   for (const name of [place.ipvsLink, portName(place)]) {
     const link = getLink(name)
     if (link?.kind === 'veth') removeLink(link.index)
