@@ -3,6 +3,8 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { runInNetns } from '../../src/kernel/netns.js'
+import { addAddress, getLink } from '../../src/kernel/rtnetlink.js'
 import { outsideLink } from '../fixtures/addresses.js'
 import { countFlows } from '../lab/flows.js'
 import { asRoot, openHost } from '../lab/host.js'
@@ -36,10 +38,15 @@ services:
     command: ${replica('http:80', 'udp:82')}
     ports: ['8087:80', '8088:82/udp']
     networks: [back]
+  both:
+    command: ${replica('http:80', 'udp:82')}
+    ports: ['8092:80', '8093:82/udp']
+    networks: [front, back, third]
   box: { command: [sleep, infinity], networks: [front] }
 networks:
   front: { enable_ipv6: true }
   back: { internal: true }
+  third:
 `
 
 t.test('basic forwarding and client identity', asRoot, async t => {
@@ -47,7 +54,7 @@ t.test('basic forwarding and client identity', asRoot, async t => {
   const { netns } = joinOutside(t, host)
   await bringUp(host, 'fwd', composeFile)
   await untilServing(host, 8080, 3)
-  for (const port of [8280, 8085, 8086, 8087]) await untilServing(host, port, 1)
+  for (const port of [8280, 8085, 8086, 8087, 8092]) await untilServing(host, port, 1)
   const scenario = byScenario(t)
   const web = await replicasOf(host, 'web')
   const [one] = await replicasOf(host, 'one')
@@ -260,6 +267,27 @@ t.test('basic forwarding and client identity', asRoot, async t => {
     const { heard } = await askUdp(to(8088))
     t.match(heard, { address: clientAddress.v4, target: 82 })
     t.equal((await ask(to(8087, hostAddress.v6))).address, clientAddress.v6)
+  })
+
+  scenario([122], 'a replica on several networks answers the right way', async t => {
+    const answer = await ask(to(8092))
+    t.strictSame([answer.address, answer.port], [clientAddress.v4, answer.fromPort])
+    const { heard } = await askUdp(to(8093))
+    t.match(heard, { address: clientAddress.v4, target: 82 })
+    for (const { name } of [box, ...web]) {
+      const inside = await host.netnsOf(name)
+      t.equal((await ask({ netns: inside, address: hostAddress.v4, port: 8092 })).target, 80)
+    }
+  })
+
+  scenario([125], 'an address that the host gets later serves at once', async t => {
+    const later = '203.0.113.3'
+    t.not(await tryTcp(to(8080, later), 300), 'connected')
+    runInNetns(host.netns, () => addAddress(getLink('lan0')?.index ?? 0, `${later}/24`))
+    const startedAt = performance.now()
+    t.equal((await ask(to(8080, later))).address, clientAddress.v4)
+    const ms = performance.now() - startedAt
+    t.ok(ms < 2_000, `after ${Math.round(ms)} ms`)
   })
 
   scenario([17], 'many short connections: no failure', async t => {
