@@ -112,7 +112,12 @@ function installDebian() {
   say(`installing Debian packages: ${list}`)
   const environment = { DEBIAN_FRONTEND: 'noninteractive' }
   run('apt-get', ['update', '-qq'], environment)
-  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], environment)
+  const patience = ['-o', 'DPkg::Lock::Timeout=120']
+  run(
+    'apt-get',
+    ['install', '-y', '-qq', ...patience, '--no-install-recommends', ...missing],
+    environment,
+  )
 }
 
 /** The newest change of anything that is compiled. */

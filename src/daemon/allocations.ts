@@ -81,7 +81,7 @@ function planVips(
   return vips
 }
 
-/** Numbers that no service has; the next one is above all, so that none is used again soon. */
+/** Numbers that no service has; the next one is above all that are in use. */
 class MarkBook {
   readonly #used: Set<number>
   #last: number

@@ -124,6 +124,7 @@ async function compose(
     wanted: options.dataplane,
     table: table.replace('portolan', 'portolan_mesh'),
     runDirectory: dirname(paths.socket),
+    ipvsLink,
     poller,
     logger,
   })
@@ -131,6 +132,7 @@ async function compose(
   const mesh: MeshControl = new MeshControl({
     sandboxes: new SandboxMeshes({ state, place: () => mesh.place, logger }),
     openDataplane: place => dataplanes.open(place),
+    removeLeft: isPublishing => dataplanes.removeLeft(isPublishing),
     preparePlace: () => {
       const network = [...state.snapshot.networks.values()].find(({ isIngress }) => isIngress)
       if (network === undefined) return undefined

@@ -53,10 +53,8 @@ export class ConnectionDrainer implements Drainer {
   termsOf(container: Container): { readonly drainMs: number; readonly isSignalFirst: boolean } {
     const { project = '', service = '' } = container
     const balance = balanceOf(findService(this.#options.state.snapshot, project, service))
-    const hasOwnStack =
-      container.spec.networkMode.kind === 'networks' && container.sandboxOf === undefined
     return {
-      drainMs: hasOwnStack && serviceKeyOf(container) !== undefined ? balance.drainMs : 0,
+      drainMs: isDrainable(container) ? balance.drainMs : 0,
       isSignalFirst: balance.stopSignalOrder === 'first',
     }
   }
@@ -111,6 +109,13 @@ export class ConnectionDrainer implements Drainer {
       return 0
     }
   }
+}
+
+/** Whether the connections in its network stack are its own, and whether anybody sends it some. */
+export function isDrainable(container: Container): boolean {
+  const hasOwnStack =
+    container.spec.networkMode.kind === 'networks' && container.sandboxOf === undefined
+  return hasOwnStack && serviceKeyOf(container) !== undefined
 }
 
 /** A replica's healthcheck that asks itself is nobody's connection. */

@@ -73,9 +73,16 @@ export class Effects implements NetworkEffects {
     this.#driver.sweep(new Set(endpoints))
   }
 
-  /** Those with a link: the built-in bridge has one only while somebody is on it. */
+  /**
+   * Those with a link: the built-in bridge has one only while somebody is on it, the ingress also while
+   * a port is published that no replica answers at.
+   */
   #networks(): Network[] {
-    const { networks, members } = this.#state.snapshot
-    return [...networks.values()].filter(({ id, isBuiltin }) => !isBuiltin || members.has(id))
+    const { networks, members, allocations } = this.#state.snapshot
+    const isPublishing = [...allocations.values()].some(({ ports }) => ports.length > 0)
+    return [...networks.values()].filter(
+      ({ id, isBuiltin, isIngress }) =>
+        !isBuiltin || members.has(id) || (isIngress === true && isPublishing),
+    )
   }
 }

@@ -13,7 +13,7 @@ import { CatalogError } from '../catalog/check.js'
 import type { Container } from '../catalog/container.js'
 import type { BalanceSpec, ServiceSpec } from '../catalog/service.js'
 import { balanceOf, whyNotServing } from '../plan/serving.js'
-import type { ConnectionDrainer } from './drain.js'
+import { isDrainable, type ConnectionDrainer } from './drain.js'
 import type { MeshControl } from './mesh.js'
 import { findPublished, viewMesh, viewServices, viewTrace } from './mesh-views.js'
 import type { MeshDeclaration } from './project-declaration.js'
@@ -60,6 +60,12 @@ export class MeshOperations {
     if (request.isUndone) return this.#undrain(container, report)
     const { state, mesh, drainer } = this.#options
     const { name } = container
+    if (!isDrainable(container)) {
+      throw new CatalogError(
+        'CATALOG_REFUSED',
+        `Cannot drain "${name}": it has no network of its own, or is no replica of a service; \`portolan stop ${name}\` ends it`,
+      )
+    }
     const reason = whyNotServing(container, state.snapshot.statuses.get(container.id))
     if (reason !== undefined && reason !== 'draining' && reason !== 'not healthy yet') {
       throw new CatalogError('CATALOG_REFUSED', `Cannot drain "${name}": it is ${reason}`)
@@ -92,7 +98,8 @@ export class MeshOperations {
     const { state, drainer } = this.#options
     const current = (): Container | undefined => state.snapshot.containers.get(id)
     const container = current()
-    if (container?.draining === undefined) return Promise.resolve({ reset: 0 })
+    if (container?.draining === undefined || !isDrainable(container))
+      return Promise.resolve({ reset: 0 })
     const { deadline } = container.draining
     const isOver = (): boolean =>
       current()?.draining?.deadline !== deadline ||
@@ -109,7 +116,9 @@ export class MeshOperations {
   async trace(port: number, protocol: string | undefined): Promise<TraceReply> {
     const { state, mesh } = this.#options
     const found = findPublished(state.snapshot, port, protocol)
-    return viewTrace(state.snapshot, found, await mesh.trace(found.key))
+    const hops = await mesh.trace(found.key, found.port.protocol, found.port.published)
+    const keepsClient = this.#options.dataplane().kind !== 'userspace'
+    return viewTrace(state.snapshot, found, hops, keepsClient)
   }
 
   async #undrain(container: Container, report: Report): Promise<void> {

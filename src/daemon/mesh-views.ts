@@ -180,6 +180,7 @@ export function viewTrace(
   snapshot: Snapshot,
   found: ReturnType<typeof findPublished>,
   hops: readonly Hop[],
+  keepsClient: boolean,
 ): TraceReply {
   const { allocation, port } = found
   const { project, service } = allocation
@@ -191,7 +192,7 @@ export function viewTrace(
     .filter(({ view }) => view.isServing)
     .map(({ one }) => ({
       where: `sandbox of ${one.name}`,
-      what: describeArrival(snapshot, found, one),
+      what: describeArrival(snapshot, found, one, keepsClient),
     }))
   const outside = views
     .filter(({ view }) => !view.isServing)
@@ -209,14 +210,16 @@ export function viewTrace(
 
 /** The dataplane knows replicas by their ids. */
 function withNames(replicas: readonly Container[], { where, what }: Hop): Hop {
-  const named = replicas.reduce((text, { id, name }) => text.replaceAll(id, name), what)
-  return { where, what: named }
+  const named = (text: string): string =>
+    replicas.reduce((known, { id, name }) => known.replaceAll(id, name), text)
+  return { where: named(where), what: named(what) }
 }
 
 function describeArrival(
   snapshot: Snapshot,
   { allocation, port }: ReturnType<typeof findPublished>,
   container: Container,
+  keepsClient: boolean,
 ): string {
   const endpoint = ingressEndpoint(snapshot, container)
   const address = bare(endpoint?.ipv4 ?? endpoint?.ipv6 ?? '')
@@ -225,8 +228,9 @@ function describeArrival(
       protocol === port.protocol && first <= port.published && port.published <= last,
   )
   const offset = range?.kind === 'offset' ? port.published - range.first : 0
+  const whose = keepsClient ? "the client's own address" : "the host's address"
   const target = (range?.target ?? port.target) + offset
-  return `arrives at ${address} (${endpoint?.interfaceName ?? '-'}) with the client's own address, is led to port ${target}; replies go back to where it came from`
+  return `arrives at ${address} (${endpoint?.interfaceName ?? '-'}) with ${whose}, is led to port ${target}; replies go back to where it came from`
 }
 
 function bare(cidr: string): string {

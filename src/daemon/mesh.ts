@@ -12,6 +12,7 @@ import {
   emptyState,
   type IngressPlace,
   type MeshState,
+  type Protocol,
   type VirtualService,
 } from '../../mesh/state.js'
 import { errorMessage } from '../base/error.js'
@@ -31,6 +32,8 @@ export interface MeshControlOptions {
   readonly openDataplane: (place: IngressPlace) => Dataplane
   /** Makes the ingress bridge stand, and says where it is. */
   readonly preparePlace: () => IngressPlace | undefined
+  /** Takes away what an earlier daemon left and this one does not take over. Throws KernelError. */
+  readonly removeLeft: (isPublishing: boolean) => void
   readonly logger: Logger
 }
 
@@ -45,6 +48,8 @@ export class MeshControl {
   /** The commit under way. One that waited takes what is wanted by then. */
   #turn: Promise<void> = Promise.resolve()
   #problem: string | undefined
+  /** Of mending what somebody else changed. */
+  #mendProblem: string | undefined
   #isClosed = false
 
   constructor(options: MeshControlOptions) {
@@ -54,7 +59,7 @@ export class MeshControl {
 
   /** What is wrong now; empty where the last commit went well. */
   problems(): readonly string[] {
-    const own = this.#problem === undefined ? [] : [this.#problem]
+    const own = [this.#problem, this.#mendProblem].filter(one => one !== undefined)
     return [...own, ...this.#relay.problems(), ...this.#options.sandboxes.problems()]
   }
 
@@ -71,6 +76,11 @@ export class MeshControl {
   async load(snapshot: Snapshot): Promise<void> {
     this.#follow(snapshot, snapshot.allocations.keys())
     this.#options.sandboxes.load(snapshot)
+    try {
+      this.#options.removeLeft(this.#services.size > 0)
+    } catch (error) {
+      this.#options.logger.error({}, errorMessage(error))
+    }
     this.#commit()
     await this.committed()
   }
@@ -106,10 +116,13 @@ export class MeshControl {
 
   /** Compares everything with the kernel and mends what differs. Rejects with the first failure. */
   async reconcileAll(): Promise<void> {
+    // What failed is tried again: the dataplane itself only knows what it was brought to last.
+    this.#commit()
     await this.#turn
     const failures: unknown[] = []
     try {
       if (this.#mesh !== undefined) await this.#mesh.reconcile()
+      this.#mendProblem = undefined
     } catch (error) {
       failures.push(error)
     }
@@ -121,8 +134,14 @@ export class MeshControl {
     return (await this.#mesh?.stats()) ?? []
   }
 
-  async trace(key: string): Promise<readonly Hop[]> {
-    return (await this.#mesh?.trace(key)) ?? []
+  /** The way of a new connection to one port of a virtual service. */
+  async trace(key: string, protocol: Protocol, port: number): Promise<readonly Hop[]> {
+    const service = this.#mesh?.state.get(key)
+    if (this.#mesh === undefined || service === undefined) return []
+    const ports = service.ports.filter(
+      one => one.protocol === protocol && one.first <= port && port <= one.last,
+    )
+    return this.#mesh.dataplane.trace({ ...service, ports })
   }
 
   /** Lets go; the kernel goes on balancing. */
@@ -195,11 +214,11 @@ export class MeshControl {
       dataplane: openDataplane(place),
       services: services.values(),
       onError: error => {
-        this.#problem = `Published ports could not be mended: ${errorMessage(error)}`
-        logger.error({}, this.#problem)
+        this.#mendProblem = `Published ports could not be mended: ${errorMessage(error)}`
+        logger.error({}, this.#mendProblem)
       },
       onMended: differences => {
-        this.#problem = undefined
+        this.#mendProblem = undefined
         logger.warn(
           {},
           `Somebody changed ${differences} of our rules for published ports; they are back`,

@@ -55,36 +55,52 @@ export class Rollout {
   /** Starts `container` by `start`, in the place of the one it replaces where there is one. */
   async replace(container: Container, start: () => Promise<void>): Promise<void> {
     const key = container.service ?? ''
-    if (this.#othersOf(container).length === 0) return start()
+    const others = this.#othersOf(container)
+    if (others.length === 0) return start()
     // One that ends while its successor waits for its turn is not started again.
     if (this.#isOutdated(container)) return
     const update = this.#updateOf(key)
+    // What takes no connections is replaced at once: nothing is lost, and the rest waits for it.
+    if (!hasReady(this.#options.catalog.snapshot, others)) {
+      return this.#attempt(container, start, update)
+    }
     const limit = update.parallelism === 0 ? Infinity : update.parallelism
     const turn = this.#turns.get(key) ?? new Semaphore(limit)
     this.#turns.set(key, turn)
     await turn.run(async () => {
       const failure = this.#failed.get(key)
       if (failure !== undefined) throw failure
-      try {
-        await this.#swap(container, start, update)
-      } catch (error) {
-        const reason = error instanceof Error ? error : new Error(String(error))
-        this.#failed.set(key, reason)
-        throw reason
-      }
+      await this.#attempt(container, start, update)
     })
+  }
+
+  async #attempt(
+    container: Container,
+    start: () => Promise<void>,
+    update: UpdateSpec,
+  ): Promise<void> {
+    try {
+      await this.#swap(container, start, update)
+    } catch (error) {
+      const reason = error instanceof Error ? error : new Error(String(error))
+      this.#failed.set(container.service ?? '', reason)
+      throw reason
+    }
   }
 
   async #swap(container: Container, start: () => Promise<void>, update: UpdateSpec): Promise<void> {
     const { remove, signal } = this.#options
     const old = this.#othersOf(container)
+    const isOneOfMany = this.#replicasOf(container) > 1
+    const wasReady = hasReady(this.#options.catalog.snapshot, old)
     const isStartFirst = update.order === 'start-first' && !sharesAddress(container, old)
     if (!isStartFirst) {
       await this.#waitForOthers(container, old)
       for (const one of old) await remove(one)
     }
     await start()
-    await this.#waitUntilReady(container)
+    // The next one stays until this one is ready; where none is to be kept up, nobody waits.
+    if (isStartFirst || (isOneOfMany && wasReady)) await this.#waitUntilReady(container)
     if (isStartFirst) for (const one of old) await remove(one)
     if (update.delayMs > 0) await delay(update.delayMs, undefined, { signal })
   }
@@ -100,6 +116,11 @@ export class Rollout {
     const { catalog, project } = this.#options
     const declared = findService(catalog.snapshot, project, service)
     return declared !== undefined && digestOf(declared) !== digest
+  }
+
+  #replicasOf({ service = '' }: Container): number {
+    const { catalog, project } = this.#options
+    return findService(catalog.snapshot, project, service)?.replicas ?? 1
   }
 
   #updateOf(service: string): UpdateSpec {
@@ -119,11 +140,11 @@ export class Rollout {
     const { project = '', service = '' } = container
     const leaving = new Set([container, ...old].map(({ id }) => id))
     await this.#waitFor(snapshot => {
-      const isAlone = (findService(snapshot, project, service)?.replicas ?? 1) < 2
+      const isAlone = this.#replicasOf(container) < 2
       const others = replicasOf(snapshot, project, service).filter(({ id }) => !leaving.has(id))
-      const hasReady = others.some(({ id }) => whyNotReplaced(snapshot, id) === undefined)
+      const isLast = hasReady(snapshot, old) && !hasReady(snapshot, others)
       const canCome = others.some(({ id }) => snapshot.statuses.get(id)?.state === 'running')
-      if (isAlone || hasReady || !canCome) return undefined
+      if (isAlone || !isLast || !canCome) return undefined
       return `no other replica of "${service}" is ready`
     })
   }
@@ -154,6 +175,10 @@ export class Rollout {
       else check(catalog.snapshot)
     })
   }
+}
+
+function hasReady(snapshot: Snapshot, replicas: readonly Container[]): boolean {
+  return replicas.some(({ id }) => whyNotReplaced(snapshot, id) === undefined)
 }
 
 /** Why a replica that was started takes no connections; undefined where it does, or has done its work. */

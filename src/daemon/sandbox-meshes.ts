@@ -17,7 +17,7 @@ import { planSandboxIngress, planVip, planVips } from '../plan/mesh.js'
 import type { State } from './state.js'
 
 export interface SandboxMeshesOptions {
-  readonly state: State
+  readonly state: Pick<State, 'snapshot'>
   /** Where replicas meet the node's mesh; undefined while nothing is published. */
   readonly place: () => IngressPlace | undefined
   readonly logger: Logger
@@ -114,7 +114,14 @@ export class SandboxMeshes {
   #mark(containerId: string): void {
     if (!this.#own.has(containerId)) return
     this.#due.add(containerId)
-    this.#writing ??= this.#writeDue().finally(() => (this.#writing = undefined))
+    this.#writing ??= this.#writeUntilNoneIsDue()
+  }
+
+  /** Some become due after the last was written and before that is known to be all: they come too. */
+  async #writeUntilNoneIsDue(): Promise<void> {
+    do await this.#writeDue()
+    while (this.#due.size > 0)
+    this.#writing = undefined
   }
 
   async #writeDue(): Promise<void> {

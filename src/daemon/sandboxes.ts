@@ -176,10 +176,17 @@ export class Sandboxes {
     this.#own.clear()
   }
 
-  /** Runs `body` in the network namespace of a container, or in the host's for `network_mode: host`. */
+  /**
+   * Runs `body` in the network namespace of a container, or in the host's for `network_mode: host`. Throws
+   * where the sandbox is not there: what is meant for a container must never happen to the host.
+   */
   runIn<T>(container: Container, body: () => T): T {
-    const own = this.#own.get(container.sandboxOf ?? container.id)
-    return own === undefined ? body() : runInNetns(own.netns, body)
+    const { containers } = this.#options.state.snapshot
+    const owner = containers.get(container.sandboxOf ?? container.id) ?? container
+    const own = this.#own.get(owner.id)
+    if (own !== undefined) return runInNetns(own.netns, body)
+    if (owner.spec.networkMode.kind === 'host') return body()
+    throw new Error(`Container "${container.name}" has no sandbox now; start it first`)
   }
 
   async #create(

@@ -11,7 +11,7 @@ import type { Container } from '../catalog/container.js'
 import type { Endpoint } from '../catalog/endpoint.js'
 import type { Network } from '../catalog/network.js'
 import type { ServiceSpec } from '../catalog/service.js'
-import { dnsHealthLabel, isGated } from './serving.js'
+import { balanceOf, dnsHealthLabel, isGated } from './serving.js'
 import type { EndpointNames, NetworkNames, ServiceNames } from '../../resolver/zone.js'
 
 /** Label of a network: `off` takes its names out of DNS, `on` gives the default bridge names. */
@@ -142,7 +142,7 @@ function tasksOf(
   }
   const isDropping = service.container.labels[dnsHealthLabel] === 'drop'
   const healthy = serving.filter(task => task.isReady && !(isDropping && task.isUnhealthy))
-  const chosen = healthy.length > 0 ? healthy : serving
+  const chosen = healthy.length > 0 || !balanceOf(service).isPanicking ? healthy : serving
   return chosen.map(({ endpointId }) => ({ endpointId }))
 }
 

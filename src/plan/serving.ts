@@ -1,6 +1,6 @@
 /**
  * Which replicas of a service take new connections: those that run, do not drain and are ready; while
- * none is ready, all that serve. DNS and the mesh ask here alike, so that they never disagree.
+ * none is ready, all that serve. An unhealthy one keeps its name unless it is told to go (names.ts).
  */
 
 import { allocationKey } from '../catalog/allocation.js'

@@ -220,7 +220,7 @@ t.test('Rollout leaves the other old replicas alone after one that does not get 
   const results = await Promise.allSettled([1, 2, 3].map(number => replace(next(number))))
   const reasons = results.map(result => (result.status === 'rejected' ? `${result.reason}` : ''))
   const wanted =
-    'Error: "shop-web-1" is not ready after 0.02 s (nothing listens on port 80); the replicas that were not replaced yet serve on'
+    'Error: "shop-web-1" is not ready (nothing listens on port 80) after 0.02 s; the replicas that were not replaced yet serve on'
   t.strictSame(reasons, [wanted, wanted, wanted])
   t.strictSame(events, ['remove old 1', 'start new 1'])
 })
@@ -236,7 +236,43 @@ t.test('Rollout waits no longer when another command comes', async t => {
   const result = replace(next(1))
   await turn()
   abort.abort()
-  await t.rejects(result, { message: '"shop-web-1" was waited for, and another command came' })
+  await t.rejects(result, {
+    message:
+      '"shop-web-1" is not ready (nothing listens on port 80) and another command came; the replicas that were not replaced yet serve on',
+  })
+})
+
+t.test('Rollout does not take the last ready one down while another is about to be', async t => {
+  const { events, observe, replace } = begin(t)
+  // In the place of an old one that was replaced a moment ago.
+  observe(old(2), { state: 'exited', exitCode: 1 })
+  observe(old(3), { state: 'exited', exitCode: 1 })
+  observe(next(3), unready)
+  const done = replace(next(1))
+  await turn()
+  t.strictSame(events, [])
+  observe(next(3), {})
+  await done
+  t.strictSame(events, ['remove old 1', 'start new 1'])
+})
+
+t.test('Rollout replaces at once what takes no connections, and the rest then', async t => {
+  const { events, observe, replace } = begin(t)
+  observe(old(2), unready)
+  observe(old(3), unready)
+  await Promise.all([1, 2, 3].map(number => replace(next(number))))
+  t.strictSame(
+    events.slice(0, 4).sort(),
+    [2, 3].map(n => `remove old ${n}`).concat([2, 3].map(n => `start new ${n}`)),
+  )
+  t.strictSame(events.slice(4), ['remove old 1', 'start new 1'])
+})
+
+t.test('Rollout replaces a service none of which was ready', async t => {
+  const { events, observe, replace } = begin(t)
+  for (const number of [1, 2, 3]) observe(old(number), unready)
+  await Promise.all([1, 2, 3].map(number => replace(next(number))))
+  t.equal(events.length, 6)
 })
 
 t.test('Rollout does not start an old one that ended while its successor waits', async t => {

@@ -37,19 +37,26 @@ t.test('the first program of README.md resolves its names, from the packed tarba
 
 /** Packs and installs; returns why it cannot, where the registry is out of reach. */
 function install(): string | undefined {
-  const pack = ['pack', root, '--json', '--ignore-scripts', '--pack-destination', directory]
-  const packed: unknown = JSON.parse(npm(pack))
-  const tarball = Array.isArray(packed) ? tarballOf(packed[0]) : undefined
-  if (tarball === undefined) throw new Error('npm pack named no tarball')
+  // The workspace is a package of its own, which the registry has where both are published.
+  const tarballs = [root, join(root, 'mesh/node-ipvs')].map(pack)
   writeFileSync(join(directory, 'package.json'), '{ "private": true, "type": "module" }')
   try {
-    npm(['install', `./${tarball}`, '--prefer-offline', '--no-audit', '--no-fund'])
+    const paths = tarballs.map(tarball => `./${tarball}`)
+    npm(['install', ...paths, '--prefer-offline', '--no-audit', '--no-fund'])
     return undefined
   } catch (error) {
     const isOffline = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENOTCACHED/.test(String(error))
     if (!isOffline) throw error
     return 'the tarball is not installed: the npm registry is out of reach'
   }
+}
+
+function pack(folder: string): string {
+  const options = ['--json', '--ignore-scripts', '--pack-destination', directory]
+  const packed: unknown = JSON.parse(npm(['pack', folder, ...options]))
+  const tarball = Array.isArray(packed) ? tarballOf(packed[0]) : undefined
+  if (tarball === undefined) throw new Error(`npm pack named no tarball of ${folder}`)
+  return tarball
 }
 
 function npm(args: readonly string[]): string {

@@ -69,7 +69,7 @@ export class IngressSandbox {
   }
 
   /** Ends it with everything in it. */
-  static remove(host: Netns, place: IngressPlace, nsPath: string): void {
+  static remove(host: Netns, place: Pick<IngressPlace, 'ipvsLink'>, nsPath: string): void {
     runInNetns(host, () => removeWiring(place))
     unpinNetns(nsPath)
   }

@@ -3,7 +3,14 @@
  * what is to be and writes the difference.
  */
 
-import { parseAddress, parsePrefix, prefixContains } from '../../../src/base/ip.js'
+import {
+  addressOfBytes,
+  formatAddress,
+  parseAddress,
+  parsePrefix,
+  prefixContains,
+} from '../../../src/base/ip.js'
+import { macBytes } from '../../../src/kernel/mac.js'
 import { runInNetns, type Netns } from '../../../src/kernel/netns.js'
 import {
   addAddress,
@@ -35,7 +42,7 @@ export interface Wiring {
 }
 
 /** The host's name for the namespace's port on the bridge. */
-export function portName({ ipvsLink }: IngressPlace): string {
+export function portName({ ipvsLink }: Pick<IngressPlace, 'ipvsLink'>): string {
   return `${ipvsLink.slice(0, LINK_NAME_BYTES - 1)}p`
 }
 
@@ -72,7 +79,7 @@ export function settleWiring(host: Netns, ingress: Netns, wiring: Wiring): numbe
 }
 
 /** Removes both links; with each its other end. Acts on the namespace of the calling moment. */
-export function removeWiring(place: IngressPlace): void {
+export function removeWiring(place: Pick<IngressPlace, 'ipvsLink'>): void {
   for (const name of [place.ipvsLink, portName(place)]) {
     const link = getLink(name)
     if (link?.kind === 'veth') removeLink(link.index)
@@ -121,7 +128,7 @@ function settleDownlink(host: Netns, ingress: Netns, place: IngressPlace): numbe
 function settleHostEnd({ ipvsLink }: IngressPlace, transit: Transit): number {
   const link = requireLink(ipvsLink)
   const wanted = families(transit).map(one => `${one.host}/${one.prefixLength}`)
-  return settleUp(link) + settleAddresses(link, wanted)
+  return settleUp(link) + settleAddresses(link, [...wanted, ...linkLocals(link.mac, wanted)])
 }
 
 function settleUpEnd({ transit, aliases }: Wiring): number {
@@ -132,7 +139,9 @@ function settleUpEnd({ transit, aliases }: Wiring): number {
   // An alias that nothing leads to any more may have living connections.
   const isKept = (address: string): boolean =>
     own.some(one => prefixContains(parsePrefix(one.subnet), parseAddress(address)))
-  const differences = settleUp(link) + settleAddresses(link, [...base, ...more], isKept)
+  const differences =
+    settleUp(link) +
+    settleAddresses(link, [...base, ...more, ...linkLocals(link.mac, base)], isKept)
   return (
     differences +
     settleRoutes(
@@ -154,7 +163,8 @@ function settleDownEnd({ ipvs, subnet4, subnet6 }: IngressPlace): number {
       ? []
       : [`${address}/${parsePrefix(subnet).length}`],
   )
-  return (isRight ? 0 : 1) + settleUp(link) + settleAddresses(link, wanted)
+  const all = [...wanted, ...linkLocals(ipvs.mac, wanted)]
+  return (isRight ? 0 : 1) + settleUp(link) + settleAddresses(link, all)
 }
 
 function settleUp({ index, isUp }: Link): number {
@@ -163,22 +173,34 @@ function settleUp({ index, isUp }: Link): number {
   return 1
 }
 
-/** Addresses of the whole world's scope; the kernel's own link-local ones stay. */
+/** Those of the whole world's scope that are not wanted go; of link-local ones none does. */
 function settleAddresses(
   { index }: Link,
   wanted: readonly string[],
   isKept: (address: string) => boolean = () => false,
 ): number {
-  const present = listAddresses(index).filter(one => one.scope === 0)
+  const present = listAddresses(index)
   const cidrOf = (one: LinkAddress): string => `${one.address}/${one.prefixLength}`
   const found = present.map(cidrOf)
   const strange = present
-    .filter(one => !wanted.includes(cidrOf(one)) && !isKept(one.address))
+    .filter(one => one.scope === 0 && !wanted.includes(cidrOf(one)) && !isKept(one.address))
     .map(cidrOf)
   const missing = wanted.filter(cidr => !found.includes(cidr))
   for (const cidr of strange) removeAddress(index, cidr)
   for (const cidr of missing) addAddress(index, cidr)
   return strange.length + missing.length
+}
+
+/**
+ * The link-local address that the kernel makes of a MAC, where there is IPv6 (RFC 4291, appendix A). It
+ * asks for neighbours by it when it forwards, and makes no other when somebody took it away.
+ */
+function linkLocals(mac: string, cidrs: readonly string[]): string[] {
+  if (!cidrs.some(cidr => cidr.includes(':'))) return []
+  const [first = 0, ...rest] = macBytes(mac)
+  const bytes = [first ^ 2, ...rest.slice(0, 2), 0xff, 0xfe, ...rest.slice(2)]
+  const address = addressOfBytes(Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, ...bytes))
+  return [`${formatAddress(address)}/64`]
 }
 
 function settleRoutes({ index }: Link, gateways: readonly string[]): number {

@@ -94,6 +94,17 @@ t.test('IpvsDataplane, and only that', { timeout: timeoutMs }, async t => {
     )
   })
 
+  t.test("a replica's own refusal reaches the client", async t => {
+    const ports = both.map(port => ({ ...port, first: 9999, last: 9999 }))
+    await dataplane.apply(state({ ports, destinations: destinationsOf(bench, 1) }))
+    for (const address of [HOST.v4, HOST.v6]) {
+      t.equal(await askTcp(bench.client, { address, port: 9999 }), 'ECONNREFUSED', address)
+      const flow = await UdpTalk.open(bench.client, { address, port: 9999 })
+      talks.push(flow)
+      t.equal(await flow.ask(), 'ECONNREFUSED', `${address} over UDP`)
+    }
+  })
+
   t.test('wrr keeps weights exactly', async t => {
     await dataplane.apply(state({ scheduler: 'wrr', destinations: destinationsOf(bench, 3, 1) }))
     const counts = { task0: 0, task1: 0 }
@@ -183,11 +194,13 @@ t.test('IpvsDataplane, and only that', { timeout: timeoutMs }, async t => {
   t.test('reconcile() mends links, addresses, routes, settings and the hold', async t => {
     const wanted = state({ destinations: destinationsOf(bench, 1) })
     await dataplane.reconcile(wanted)
+    // What is remembered of neighbours would hide that they cannot be asked for.
+    const flush = 'ip addr flush dev ing0; ip neigh flush all'
     const damages: [string, () => void][] = [
       ['link', () => run(bench.host, 'ip', 'link', 'del', PLACE.ipvsLink)],
       ['port', () => run(bench.host, 'ip', 'link', 'del', `${PLACE.ipvsLink}p`)],
       ['down', () => run(bench.host, 'ip', 'link', 'set', PLACE.ipvsLink, 'down')],
-      ['address', () => inside(bench, netns => run(netns, 'ip', 'addr', 'flush', 'dev', 'ing0'))],
+      ['address', () => inside(bench, netns => run(netns, 'sh', '-c', flush))],
       ['route', () => inside(bench, netns => run(netns, 'ip', 'route', 'del', 'default'))],
       ['tables', () => inside(bench, netns => run(netns, 'nft', 'flush', 'ruleset'))],
       ['hold', () => run(bench.host, 'umount', '-l', bench.nsPath)],
@@ -199,7 +212,10 @@ t.test('IpvsDataplane, and only that', { timeout: timeoutMs }, async t => {
     for (const [name, damage] of damages) {
       damage()
       t.ok((await dataplane.reconcile(wanted)) > 0, name)
-      t.equal(await ask(bench), 'task0', name)
+      for (const address of [HOST.v4, HOST.v6]) {
+        const answer = await askTcp(bench.client, { address, port: 8080 })
+        t.match(answer, { task: 'task0' }, `${name}, ${address}`)
+      }
       t.equal(await dataplane.reconcile(wanted), 0, `${name}, once`)
     }
   })
