@@ -1,17 +1,22 @@
 /** What reaches published ports, from where, and whom the replicas see. One host, one project. */
 
+import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { runInNetns } from '../../src/kernel/netns.js'
+import { addAddress, getLink } from '../../src/kernel/rtnetlink.js'
 import { outsideLink } from '../fixtures/addresses.js'
 import { countFlows } from '../lab/flows.js'
 import { asRoot, openHost } from '../lab/host.js'
+import { fixturePath } from '../lab/world.js'
 import { assertScenarios, byScenario } from '../lab/mesh-coverage.js'
 import { clientAddress, hostAddress, joinOutside, otherHostAddress } from '../lab/outside-client.js'
 import { addressOf, bringUp, hostName, replica, replicasOf, untilServing } from '../lab/replicas.js'
 import { ask, askUdp, connectTcp, read, request, Talk, tryTcp, type Route } from '../lab/traffic.js'
 
-const composeFile = `
+const composeFile = (pktinfo: string): string => `
 name: fwd
 services:
   web:
@@ -36,18 +41,26 @@ services:
     command: ${replica('http:80', 'udp:82')}
     ports: ['8087:80', '8088:82/udp']
     networks: [back]
+  both:
+    command: ${replica('http:80', 'udp:82')}
+    ports: ['8092:80', '8093:82/udp']
+    networks: [front, back, third]
+  info: { command: ['${pktinfo}', '84'], ports: ['8094:84/udp'], networks: [front] }
   box: { command: [sleep, infinity], networks: [front] }
 networks:
   front: { enable_ipv6: true }
   back: { internal: true }
+  third:
 `
 
 t.test('basic forwarding and client identity', asRoot, async t => {
   const host = await openHost(t)
   const { netns } = joinOutside(t, host)
-  await bringUp(host, 'fwd', composeFile)
+  const pktinfo = join(host.root, 'pktinfo')
+  execFileSync('gcc', ['-O1', '-o', pktinfo, fixturePath('pktinfo.c')])
+  await bringUp(host, 'fwd', composeFile(pktinfo))
   await untilServing(host, 8080, 3)
-  for (const port of [8280, 8085, 8086, 8087]) await untilServing(host, port, 1)
+  for (const port of [8280, 8085, 8086, 8087, 8092]) await untilServing(host, port, 1)
   const scenario = byScenario(t)
   const web = await replicasOf(host, 'web')
   const [one] = await replicasOf(host, 'one')
@@ -87,6 +100,13 @@ t.test('basic forwarding and client identity', asRoot, async t => {
   scenario([5], 'UDP to a server that is bound to its own address only', async t => {
     const { heard, fromPort } = await askUdp(to(8083))
     t.match(heard, { address: clientAddress.v4, port: fromPort, target: 83 })
+  })
+
+  scenario([6], 'UDP to a server that answers by IP_PKTINFO', async t => {
+    for (const address of [hostAddress.v4, otherHostAddress]) {
+      const { heard, fromPort } = await askUdp(to(8094, address))
+      t.match(heard, { address: clientAddress.v4, port: fromPort, target: 84 }, address)
+    }
   })
 
   scenario([8], 'IPv6, TCP and UDP', async t => {
@@ -260,6 +280,27 @@ t.test('basic forwarding and client identity', asRoot, async t => {
     const { heard } = await askUdp(to(8088))
     t.match(heard, { address: clientAddress.v4, target: 82 })
     t.equal((await ask(to(8087, hostAddress.v6))).address, clientAddress.v6)
+  })
+
+  scenario([122], 'a replica on several networks answers the right way', async t => {
+    const answer = await ask(to(8092))
+    t.strictSame([answer.address, answer.port], [clientAddress.v4, answer.fromPort])
+    const { heard } = await askUdp(to(8093))
+    t.match(heard, { address: clientAddress.v4, target: 82 })
+    for (const { name } of [box, ...web]) {
+      const inside = await host.netnsOf(name)
+      t.equal((await ask({ netns: inside, address: hostAddress.v4, port: 8092 })).target, 80)
+    }
+  })
+
+  scenario([125], 'an address that the host gets later serves at once', async t => {
+    const later = '203.0.113.3'
+    t.not(await tryTcp(to(8080, later), 300), 'connected')
+    runInNetns(host.netns, () => addAddress(getLink('lan0')?.index ?? 0, `${later}/24`))
+    const startedAt = performance.now()
+    t.equal((await ask(to(8080, later))).address, clientAddress.v4)
+    const ms = performance.now() - startedAt
+    t.ok(ms < 2_000, `after ${Math.round(ms)} ms`)
   })
 
   scenario([17], 'many short connections: no failure', async t => {
