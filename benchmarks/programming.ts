@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { formatTable } from '../src/cli/table.js'
 import { closeNetns, createNetns, runInNetns, type Netns } from '../src/kernel/netns.js'
 import { addAddress, createBridge, getLink, updateLink } from '../src/kernel/rtnetlink.js'
+import { stateOf } from '../mesh/mesh.js'
 import { runInMachine } from '../test/lab/vm/index.js'
 import { PLACE } from '../test/lab/mesh-host.js'
 import { subjects, type Subject } from './programming-subjects.js'
@@ -102,19 +103,18 @@ async function measure(subject: Subject, count: number): Promise<Figures> {
 }
 
 async function measureIn(host: Netns, subject: Subject, count: number): Promise<Figures> {
-  const services = Array.from({ length: count }, (_, n) => serviceOf(n, REPLICAS))
+  const all = Array.from({ length: count }, (_, n) => serviceOf(n, REPLICAS))
+  const services = stateOf(all)
   const before = readMemory()
   const opened = await subject.open(host)
   const load = await timed(() => opened.update(services))
   const after = readMemory()
-  const more = [...services, serviceOf(count, REPLICAS)]
-  const lists = Array.from({ length: changes + 1 }, (_, round) => {
-    const at = (round * STRIDE) % count
-    return services.map((one, n) => (n === at ? serviceOf(n, REPLICAS - 1) : one))
-  })
+  const more = stateOf([...all, serviceOf(count, REPLICAS)])
   const [replica, addition, removal]: [number[], number[], number[]] = [[], [], []]
-  for (const list of lists) {
-    for (const to of [list, services]) replica.push(await timed(() => opened.update(to)))
+  for (let round = 0; round <= changes; round++) {
+    const changed = serviceOf((round * STRIDE) % count, REPLICAS - 1)
+    const fewer = new Map(services).set(changed.key, changed)
+    for (const to of [fewer, services]) replica.push(await timed(() => opened.update(to)))
     addition.push(await timed(() => opened.update(more)))
     removal.push(await timed(() => opened.update(services)))
   }
