@@ -56,6 +56,8 @@ interface Figures {
   /** Milliseconds, as all below. */
   readonly load: number
   readonly replica: readonly number[]
+  /** CPU time of this process for one replica, the kernel's share included. */
+  readonly replicaCpu: readonly number[]
   readonly addition: readonly number[]
   readonly removal: readonly number[]
   /** Undefined where nobody takes over. */
@@ -110,20 +112,27 @@ async function measureIn(host: Netns, subject: Subject, count: number): Promise<
   const load = await timed(() => opened.update(services))
   const after = readMemory()
   const more = stateOf([...all, serviceOf(count, REPLICAS)])
-  const [replica, addition, removal]: [number[], number[], number[]] = [[], [], []]
+  const [replica, replicaCpu]: [number[], number[]] = [[], []]
+  const [addition, removal]: [number[], number[]] = [[], []]
   for (let round = 0; round <= changes; round++) {
     const changed = serviceOf((round * STRIDE) % count, REPLICAS - 1)
     const fewer = new Map(services).set(changed.key, changed)
-    for (const to of [fewer, services]) replica.push(await timed(() => opened.update(to)))
+    for (const to of [fewer, services]) {
+      const cpuBefore = process.cpuUsage()
+      replica.push(await timed(() => opened.update(to)))
+      const { user, system } = process.cpuUsage(cpuBefore)
+      replicaCpu.push((user + system) / 1000)
+    }
     addition.push(await timed(() => opened.update(more)))
     removal.push(await timed(() => opened.update(services)))
   }
   // The first of each makes what all others find.
-  for (const samples of [replica, addition, removal]) samples.shift()
+  for (const samples of [replica, replicaCpu, addition, removal]) samples.shift()
   const adoption = await opened.takeOver?.(services)
   await opened.close()
   return {
-    ...{ subject: subject.name, services: count, load, replica, addition, removal, adoption },
+    ...{ subject: subject.name, services: count, load, adoption },
+    ...{ replica, replicaCpu, addition, removal },
     processMegabytes: after.processMegabytes - before.processMegabytes,
     kernelMegabytes: after.kernelMegabytes - before.kernelMegabytes,
   }
@@ -160,13 +169,24 @@ function formatFigures(all: readonly Figures[]): string {
     one.subject,
     one.services.toLocaleString('en'),
     seconds(one.load),
-    ...[one.replica, one.addition, one.removal].map(formatSamples),
+    formatSamples(one.replica),
+    `${at(one.replicaCpu, 0.5).toFixed(2)} ms`,
+    ...[one.addition, one.removal].map(formatSamples),
     one.adoption === undefined ? '-' : seconds(one.adoption),
     `${one.processMegabytes} MB`,
     `${one.kernelMegabytes} MB`,
     ...(one.subject === 'chains' ? [''] : [verdictOn(one)]),
   ])
-  const head = ['LAYOUT', 'SERVICES', 'LOAD', 'A REPLICA', 'ONE MORE', 'ONE LESS', 'TAKING OVER']
+  const head = [
+    'LAYOUT',
+    'SERVICES',
+    'LOAD',
+    'A REPLICA',
+    'OF IT CPU',
+    'ONE MORE',
+    'ONE LESS',
+    'TAKING OVER',
+  ]
   return formatTable([...head, 'PROCESS', 'KERNEL', `P99 UNDER ${BOUND_MS} MS`], rows)
 }
 
