@@ -152,7 +152,7 @@ export class Supervisor {
       this.#hurried.delete(id)
       this.#restarts.delete(id)
       try {
-        await this.#launch(container)
+        await this.#launch(current)
       } catch (error) {
         this.#closeSandbox(container)
         this.#observe(container, {
