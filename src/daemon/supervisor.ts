@@ -104,6 +104,8 @@ export class Supervisor {
   readonly #timers = new Map<string, Timer>()
   /** Ids whose stop was asked for: their exit is no reason to restart. */
   readonly #stopping = new Set<string>()
+  /** Ids whose end is not to wait for connections: whoever waits for some of theirs waits no more. */
+  readonly #hurried = new Set<string>()
   readonly #turns = new Map<string, Mutex>()
   #isClosed = false
 
@@ -147,9 +149,10 @@ export class Supervisor {
       if (this.#live.has(id) || current?.desired !== 'running') return
       this.#cancelRestart(id)
       this.#stopping.delete(id)
+      this.#hurried.delete(id)
       this.#restarts.delete(id)
       try {
-        await this.#launch(container)
+        await this.#launch(current)
       } catch (error) {
         this.#closeSandbox(container)
         this.#observe(container, {
@@ -166,6 +169,7 @@ export class Supervisor {
   stop(container: Container, options: StopOptions): Promise<void> {
     // Before its turn: a restart that is due must not begin while the stop waits.
     this.#stopping.add(container.id)
+    if (!options.isDrained) this.#hurried.add(container.id)
     this.#cancelRestart(container.id)
     return this.#inTurn(container.id, () => this.#stop(container, options))
   }
@@ -205,7 +209,8 @@ export class Supervisor {
     const drainUntil = known ?? new Date(Date.now() + drainMs).toISOString()
     this.#observe(container, { state: 'stopping', drainUntil })
     const left = Math.max(0, Date.parse(drainUntil) - Date.now())
-    const isOver = (): boolean => this.#live.get(container.id) !== live || live.isEnding
+    const isOver = (): boolean =>
+      this.#live.get(container.id) !== live || live.isEnding || this.#hurried.has(container.id)
     try {
       await drainer.leave(container, isSignalFirst ? 0 : left, isOver)
     } catch (error) {
@@ -218,6 +223,7 @@ export class Supervisor {
   remove(container: Container, options: StopOptions): Promise<void> {
     const { id } = container
     this.#stopping.add(id)
+    if (!options.isDrained) this.#hurried.add(id)
     this.#cancelRestart(id)
     return this.#inTurn(id, async () => {
       const { state, addresses, sandboxes } = this.#options
@@ -229,6 +235,7 @@ export class Supervisor {
       addresses.release(container.endpoints)
       this.#restarts.delete(id)
       this.#stopping.delete(id)
+      this.#hurried.delete(id)
       this.#turns.delete(id)
     })
   }
@@ -296,7 +303,10 @@ export class Supervisor {
     const { poller } = this.#options
     const status = this.statusOf(container)
     const hasCheck = container.spec.healthcheck !== undefined
-    const isAdopted = status.state === 'running' && status.process?.startTime === identity.startTime
+    // One that was on its way out stays out: the stop that was under way is finished soon.
+    const isLeaving = status.state === 'stopping' && container.desired !== 'running'
+    const isSame = status.process?.startTime === identity.startTime
+    const isAdopted = (status.state === 'running' || isLeaving) && isSame
     const { exitCode: _code, failure: _failure, finishedAt: _finished, ...rest } = status
     const readiness = this.#options.readiness.initial(container)
     const next: ContainerStatus = isAdopted
