@@ -183,7 +183,8 @@ export class MeshLab {
       addDefaultRoute(`${FRONT.v6}:1`, indexOf('eth0'))
     })
     const pinned = ['taskset', '-c', REPLICA_CORE]
-    this.start(netns, [...pinned, 'nginx', '-c', this.write(`web${n}.conf`, composeWeb(n))])
+    const web = this.write(`web${n}.conf`, composeWeb(join(this.folder, `web${n}.pid`)))
+    this.start(netns, [...pinned, 'nginx', '-c', web])
     this.start(netns, [...pinned, 'iperf3', '--server', '--port', String(BULK.target)])
     const ownAddresses = [address, address6]
     const destination = { id: `replica${n}`, ...ingress, weight: 1, ownAddresses }
@@ -230,11 +231,11 @@ function widenPorts(): void {
   writeSysctl('net.ipv4.ip_local_port_range', '1024\t65535')
 }
 
-/** One process a replica. */
-function composeWeb(n: number): string {
+/** The configuration of nginx: one process a replica. */
+export function composeWeb(pidFile: string): string {
   return `daemon off;
 master_process off;
-pid web${n}.pid;
+pid ${pidFile};
 error_log /dev/null;
 events { worker_connections 4096; }
 http {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { IpvsDataplane } from '../mesh/dataplane/ipvs/ipvs.js'
 import { NftablesDataplane } from '../mesh/dataplane/nftables/nftables.js'
 import { runInNetns } from '../src/kernel/netns.js'
+import { runNft } from '../src/kernel/nft.js'
 import { HOST, PLACE } from '../test/lab/mesh-host.js'
 import { openHandmadeIpvs } from './mesh-ipvsadm.js'
 import { BULK, familyOf, WEB, type MeshLab } from './mesh-lab.js'
@@ -38,6 +39,7 @@ const published = {
 
 export const peers: readonly Peer[] = [
   { name: 'direct', open: openDirect },
+  { name: 'dnat', open: openDnat },
   { name: 'nftables', open: lab => openDataplane(lab, openNftables) },
   { name: 'ipvs', open: lab => openDataplane(lab, openIpvs) },
   { name: 'ipvsadm', program: 'ipvsadm', packages: ['ipvsadm'], open: openHandmade },
@@ -72,6 +74,27 @@ function openDirect({ replicas }: MeshLab): Way {
     bulk: `${replicas[0]?.address ?? ''} ${BULK.target}`,
     pids: () => [],
     close: () => undefined,
+  }
+}
+
+/** The least that the kernel's translation can be: one rule a port, and nothing that guards or counts. */
+function openDnat(lab: MeshLab): Way {
+  const addresses = lab.replicas.map(({ address }) => address)
+  const choice = addresses.map((address, index) => `${index} : ${address}`).join(', ')
+  const rules = [
+    `tcp dport ${WEB.published} dnat to numgen random mod ${addresses.length} map { ${choice} } : ${WEB.target}`,
+    `tcp dport ${BULK.published} dnat to ${addresses[0] ?? ''}:${BULK.target}`,
+  ]
+  const hook = 'type nat hook prerouting priority dstnat; policy accept;'
+  runInNetns(lab.host, () =>
+    runNft(
+      `table ip bare {\n  chain prerouting {\n    ${hook}\n    ${rules.join('\n    ')}\n  }\n}\n`,
+    ),
+  )
+  return {
+    ...published,
+    pids: () => [],
+    close: () => runInNetns(lab.host, () => runNft('delete table ip bare')),
   }
 }
 
@@ -177,7 +200,9 @@ function openDockerProxy(lab: MeshLab): Way {
     web: lab.replicas.map((_, i) => `${HOST.v4} ${WEB.published + i}`),
     bulk: published.bulk,
     pids: () => ways.flatMap(way => way.pids()),
-    close: async () => void (await Promise.all(ways.map(way => way.close()))),
+    close: async () => {
+      for (const way of ways) await way.close()
+    },
   }
 }
 

@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
 const seconds = Number(options.seconds ?? (options.quick ? 1 : 3))
 const rounds = Number(options.rounds ?? (options.quick ? 1 : 3))
 /** What this kernel runs, and what the machine's is for. */
-const HERE = ['direct', 'nftables', 'userspace', 'haproxy', 'nginx', 'docker-proxy']
+const HERE = ['direct', 'dnat', 'nftables', 'userspace', 'haproxy', 'nginx', 'docker-proxy']
 const IN_MACHINE = ['direct', 'nftables', 'ipvs', 'ipvsadm']
 const MACHINE_TIMEOUT_MS = 900_000
 const REPLICAS = 2
@@ -44,6 +44,7 @@ interface Comparison {
 
 const comparisons: readonly Comparison[] = [
   { peer: 'nftables', of: 'direct', least: { transfer: 0.95, connections: 0.85 } },
+  { peer: 'nftables', of: 'dnat', least: {} },
   { peer: 'nftables', of: 'haproxy', least: { transfer: 1, connections: 1 } },
   { peer: 'nftables', of: 'nginx', least: {} },
   { peer: 'userspace', of: 'docker-proxy', least: { transfer: 1, connections: 1 } },

@@ -5,14 +5,14 @@
  */
 
 import { runNft } from '../src/kernel/nft.js'
-import type { Destination, VirtualService } from '../mesh/state.js'
+import { emptyState, type Destination, type MeshState, type VirtualService } from '../mesh/state.js'
 
 const TABLE = 'ip chains'
 const TARGET = 80
 
 /** Acts on the namespace of the calling moment. */
 export class ChainLayout {
-  #written = new Map<string, VirtualService>()
+  #written: MeshState = emptyState
 
   constructor() {
     runNft(`table ${TABLE} {
@@ -23,10 +23,9 @@ export class ChainLayout {
 }`)
   }
 
-  update(services: readonly VirtualService[]): void {
-    const wanted = new Map(services.map(service => [service.key, service]))
+  update(wanted: MeshState): void {
     const before = [...this.#written.values()].filter(one => wanted.get(one.key) !== one)
-    const after = services.filter(one => this.#written.get(one.key) !== one)
+    const after = [...wanted.values()].filter(one => this.#written.get(one.key) !== one)
     if (before.length + after.length === 0) return
     const kept = new Set(after.flatMap(chainsOf))
     const known = new Set(before.flatMap(chainsOf))

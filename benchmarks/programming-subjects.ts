@@ -10,7 +10,7 @@ import { runInNetns, type Netns } from '../src/kernel/netns.js'
 import { PLACE } from '../test/lab/mesh-host.js'
 import { ChainLayout } from './programming-chains.js'
 import type { Dataplane } from '../mesh/dataplane/dataplane.js'
-import type { VirtualService } from '../mesh/state.js'
+import type { MeshState } from '../mesh/state.js'
 
 export interface Subject {
   readonly name: string
@@ -20,9 +20,9 @@ export interface Subject {
 
 export interface Opened {
   /** Services that stay are the same objects as before. */
-  update(services: readonly VirtualService[]): Promise<void>
+  update(services: MeshState): Promise<void>
   /** As the next process would, of what this one leaves. Milliseconds. */
-  takeOver?(services: readonly VirtualService[]): Promise<number>
+  takeOver?(services: MeshState): Promise<number>
   close(): Promise<void>
 }
 

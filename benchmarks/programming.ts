@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { formatTable } from '../src/cli/table.js'
 import { closeNetns, createNetns, runInNetns, type Netns } from '../src/kernel/netns.js'
 import { addAddress, createBridge, getLink, updateLink } from '../src/kernel/rtnetlink.js'
+import { stateOf } from '../mesh/mesh.js'
 import { runInMachine } from '../test/lab/vm/index.js'
 import { PLACE } from '../test/lab/mesh-host.js'
 import { subjects, type Subject } from './programming-subjects.js'
@@ -55,6 +56,8 @@ interface Figures {
   /** Milliseconds, as all below. */
   readonly load: number
   readonly replica: readonly number[]
+  /** CPU time of this process for one replica, the kernel's share included. */
+  readonly replicaCpu: readonly number[]
   readonly addition: readonly number[]
   readonly removal: readonly number[]
   /** Undefined where nobody takes over. */
@@ -102,28 +105,34 @@ async function measure(subject: Subject, count: number): Promise<Figures> {
 }
 
 async function measureIn(host: Netns, subject: Subject, count: number): Promise<Figures> {
-  const services = Array.from({ length: count }, (_, n) => serviceOf(n, REPLICAS))
+  const all = Array.from({ length: count }, (_, n) => serviceOf(n, REPLICAS))
+  const services = stateOf(all)
   const before = readMemory()
   const opened = await subject.open(host)
   const load = await timed(() => opened.update(services))
   const after = readMemory()
-  const more = [...services, serviceOf(count, REPLICAS)]
-  const lists = Array.from({ length: changes + 1 }, (_, round) => {
-    const at = (round * STRIDE) % count
-    return services.map((one, n) => (n === at ? serviceOf(n, REPLICAS - 1) : one))
-  })
-  const [replica, addition, removal]: [number[], number[], number[]] = [[], [], []]
-  for (const list of lists) {
-    for (const to of [list, services]) replica.push(await timed(() => opened.update(to)))
+  const more = stateOf([...all, serviceOf(count, REPLICAS)])
+  const [replica, replicaCpu]: [number[], number[]] = [[], []]
+  const [addition, removal]: [number[], number[]] = [[], []]
+  for (let round = 0; round <= changes; round++) {
+    const changed = serviceOf((round * STRIDE) % count, REPLICAS - 1)
+    const fewer = new Map(services).set(changed.key, changed)
+    for (const to of [fewer, services]) {
+      const cpuBefore = process.cpuUsage()
+      replica.push(await timed(() => opened.update(to)))
+      const { user, system } = process.cpuUsage(cpuBefore)
+      replicaCpu.push((user + system) / 1000)
+    }
     addition.push(await timed(() => opened.update(more)))
     removal.push(await timed(() => opened.update(services)))
   }
   // The first of each makes what all others find.
-  for (const samples of [replica, addition, removal]) samples.shift()
+  for (const samples of [replica, replicaCpu, addition, removal]) samples.shift()
   const adoption = await opened.takeOver?.(services)
   await opened.close()
   return {
-    ...{ subject: subject.name, services: count, load, replica, addition, removal, adoption },
+    ...{ subject: subject.name, services: count, load, adoption },
+    ...{ replica, replicaCpu, addition, removal },
     processMegabytes: after.processMegabytes - before.processMegabytes,
     kernelMegabytes: after.kernelMegabytes - before.kernelMegabytes,
   }
@@ -160,13 +169,24 @@ function formatFigures(all: readonly Figures[]): string {
     one.subject,
     one.services.toLocaleString('en'),
     seconds(one.load),
-    ...[one.replica, one.addition, one.removal].map(formatSamples),
+    formatSamples(one.replica),
+    `${at(one.replicaCpu, 0.5).toFixed(2)} ms`,
+    ...[one.addition, one.removal].map(formatSamples),
     one.adoption === undefined ? '-' : seconds(one.adoption),
     `${one.processMegabytes} MB`,
     `${one.kernelMegabytes} MB`,
     ...(one.subject === 'chains' ? [''] : [verdictOn(one)]),
   ])
-  const head = ['LAYOUT', 'SERVICES', 'LOAD', 'A REPLICA', 'ONE MORE', 'ONE LESS', 'TAKING OVER']
+  const head = [
+    'LAYOUT',
+    'SERVICES',
+    'LOAD',
+    'A REPLICA',
+    'OF IT CPU',
+    'ONE MORE',
+    'ONE LESS',
+    'TAKING OVER',
+  ]
   return formatTable([...head, 'PROCESS', 'KERNEL', `P99 UNDER ${BOUND_MS} MS`], rows)
 }
 

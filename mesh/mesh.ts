@@ -14,7 +14,7 @@ import type { MeshState, VirtualService } from './state.js'
 export interface MeshOptions {
   /** `userspace` needs no rights; other dataplanes are opened by whoever knows the node. */
   readonly dataplane: 'userspace' | Dataplane
-  readonly services?: Iterable<VirtualService>
+  readonly services?: MeshState | Iterable<VirtualService>
   /** What mending after somebody else's change ran into. Default: a process warning. */
   readonly onError?: (error: unknown) => void
   /** How many differences somebody else's change had made. */
@@ -55,11 +55,11 @@ export class Mesh {
   }
 
   /**
-   * Balances `services` and nothing else. Rejects with MeshError `MESH_BAD_SERVICE`,
+   * Balances `services` and nothing else; a state must not change any more. Rejects with MeshError `MESH_BAD_SERVICE`,
    * `MESH_UNSUPPORTED`, `MESH_PORT_IN_USE`, or what the kernel said; the state from before holds then.
    */
-  async update(services: Iterable<VirtualService>): Promise<void> {
-    const desired = stateOf(services)
+  async update(services: MeshState | Iterable<VirtualService>): Promise<void> {
+    const desired = isState(services) ? services : stateOf(services)
     await this.#enqueue(() => this.#bring(desired))
   }
 
@@ -89,8 +89,8 @@ export class Mesh {
   }
 
   async #bring(desired: MeshState): Promise<void> {
-    validateState(desired)
     const changed = changedKeys(this.#desired, desired)
+    validateState(desired, changed)
     const isAnew = this.#isDoubtful
     for (const [key, service] of desired) {
       if (isAnew || changed.has(key)) this.dataplane.check(service)
@@ -157,12 +157,19 @@ export function stateOf(services: Iterable<VirtualService>): MeshState {
 /** Keys of services that are only in one of both states, or differ. */
 export function changedKeys(before: MeshState, after: MeshState): ReadonlySet<string> {
   const changed = new Set<string>()
-  for (const key of before.keys()) if (!after.has(key)) changed.add(key)
+  let kept = 0
   for (const [key, service] of after) {
     const old = before.get(key)
+    if (old !== undefined) kept++
     if (old !== service && !isDeepStrictEqual(old, service)) changed.add(key)
   }
+  if (kept === before.size) return changed
+  for (const key of before.keys()) if (!after.has(key)) changed.add(key)
   return changed
+}
+
+function isState(services: MeshState | Iterable<VirtualService>): services is MeshState {
+  return services instanceof Map
 }
 
 function warn(error: unknown): void {

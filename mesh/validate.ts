@@ -7,20 +7,28 @@ import type { Destination, MeshState, PublishedPort, VirtualService } from './st
 const MAX_MARK = 0xfffff
 const MAX_WEIGHT = 65_535
 
-/** Throws MeshError `MESH_BAD_SERVICE` for the first contradiction. */
-export function validateState(state: MeshState): void {
-  const marks = new Map<number, string>()
-  for (const [key, service] of state) {
-    const fail = (why: string): never => {
-      throw new MeshError('MESH_BAD_SERVICE', `Service "${service.name}" ${why}`)
-    }
-    if (key !== service.key) fail(`is listed as "${key}" and calls itself "${service.key}"`)
-    const other = marks.get(service.mark)
-    if (other !== undefined) fail(`has mark ${service.mark}, which is that of "${other}"`)
-    marks.set(service.mark, service.name)
-    const why = contradictionOf(service)
-    if (why !== undefined) fail(why)
+/**
+ * Throws MeshError `MESH_BAD_SERVICE` for the first contradiction. `changed`: keys of the only services
+ * to look at, where all others were before; so that one change among thousands costs little.
+ */
+export function validateState(state: MeshState, changed: Iterable<string> = state.keys()): void {
+  const marks = new Map<number, VirtualService>()
+  for (const key of changed) {
+    const service = state.get(key)
+    if (service === undefined) continue
+    const why = contradictionOf(service) ?? badKey(key, service)
+    if (why !== undefined) throw refusal(service, why)
+    marks.set(service.mark, service)
   }
+  for (const other of state.values()) {
+    const service = marks.get(other.mark)
+    if (service === undefined || service === other) continue
+    throw refusal(service, `has mark ${service.mark}, which is that of "${other.name}"`)
+  }
+}
+
+function refusal({ name }: VirtualService, why: string): MeshError {
+  return new MeshError('MESH_BAD_SERVICE', `Service "${name}" ${why}`)
 }
 
 function contradictionOf(service: VirtualService): string | undefined {
@@ -40,6 +48,10 @@ function contradictionOf(service: VirtualService): string | undefined {
     if (why !== undefined) return why
   }
   return undefined
+}
+
+function badKey(key: string, service: VirtualService): string | undefined {
+  return key === service.key ? undefined : `is listed as "${key}" and calls itself "${service.key}"`
 }
 
 function badPort({ first, last, address }: PublishedPort): string | undefined {

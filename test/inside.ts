@@ -10,7 +10,7 @@ import { outcomeOf, report, type Outcome } from './outcome.js'
 
 const folderName = 'ipvs-kernel'
 /** For all files with the boot; leave room below what CI gives to everything. */
-const timeoutMs = 480_000
+const timeoutMs = 600_000
 const fileTimeoutMs = 240_000
 /** For one test of a file, which tap gives 30 s elsewhere: JavaScript runs ten times slower there. */
 const testTimeoutSeconds = 180

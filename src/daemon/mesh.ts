@@ -199,7 +199,7 @@ export class MeshControl {
       return
     }
     if (this.#mesh === undefined) this.#mesh = await this.#open(services)
-    else await this.#mesh.update(services.values())
+    else await this.#mesh.update(services)
     // A proxy of its own already.
     if (this.#mesh?.dataplane.kind !== 'userspace') await this.#relay.follow(services)
   }
@@ -212,7 +212,7 @@ export class MeshControl {
     this.#place = place
     return Mesh.open({
       dataplane: openDataplane(place),
-      services: services.values(),
+      services,
       onError: error => {
         this.#mendProblem = `Published ports could not be mended: ${errorMessage(error)}`
         logger.error({}, this.#mendProblem)

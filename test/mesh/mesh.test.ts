@@ -136,6 +136,25 @@ t.test('validateState() finds contradictions', async t => {
   t.doesNotThrow(() => validateState(stateOf([web])))
 })
 
+t.test('validateState() compares the mark of a change with those that were there', async t => {
+  const web = serviceOf({ port: 80, key: 'web' })
+  const api = { ...serviceOf({ port: 81, key: 'api' }), mark: web.mark }
+  const message = new RegExp(`mark ${web.mark}, which is that of "${web.name}"`)
+  t.throws(() => validateState(stateOf([web, api]), ['api']), { code: 'MESH_BAD_SERVICE', message })
+  const misplaced = new Map([['other', web]])
+  t.throws(() => validateState(misplaced, ['other']), { message: /listed as "other"/ })
+  t.doesNotThrow(() => validateState(stateOf([web]), ['api']), 'what is gone is not looked at')
+})
+
+t.test('update() takes a state as it is', async t => {
+  const a = await webOf(t, 'a')
+  const { mesh } = await openMesh(t, [])
+  const state = stateOf([a])
+  await mesh.update(state)
+  t.equal(mesh.state, state)
+  t.equal(await askTcp(portOf(a)), 'a')
+})
+
 t.test('changedKeys() compares by content', async t => {
   const [a, b] = [serviceOf({ port: 1, key: 'a' }), serviceOf({ port: 2, key: 'b' })]
   const before = stateOf([a, b])
