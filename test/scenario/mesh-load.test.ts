@@ -87,8 +87,9 @@ t.test('full load', asRoot, async t => {
       await untilServing(host, port, 2)
       const { requests, errors, failed } = await load.finish()
       t.comment(`${requests} requests, failed: ${JSON.stringify(errors)}`)
-      // At full speed a new connection is refused many times in the milliseconds until the node knows.
-      if (!isClosing) t.ok(failed <= connections, `${failed} failed`)
+      // Each that was open on it fails once, and may be refused once more until the node knows. At
+      // full speed a new connection is refused many times in those milliseconds.
+      if (!isClosing) t.ok(failed <= 2 * connections, `${failed} failed`)
       t.equal(errors['timeout'], 0, 'none of them hung')
       const after = new Load(t, { netns, url, connections, isClosing })
       for (let i = 0; i < 20; i++) await ask({ netns, address: hostAddress.v4, port })
