@@ -23,6 +23,8 @@ const { values: options } = parseArgs({
     rounds: { type: 'string' },
     only: { type: 'string' },
     machine: { type: 'boolean', default: false },
+    // Said to the program in the machine, whose times meet no bound.
+    emulated: { type: 'boolean', default: false },
     swarm: { type: 'boolean', default: false },
   },
 })
@@ -86,7 +88,7 @@ async function runHere(): Promise<void> {
 /** In a kernel that has IPVS, emulated: everything takes some ten times as long, so ratios tell. */
 async function runThere(): Promise<void> {
   const only = options.only ?? [...IN_MACHINE, ...(options.swarm ? ['swarm'] : [])].join(',')
-  const words = [`--seconds=${seconds}`, `--rounds=${rounds}`, `--only=${only}`]
+  const words = ['--emulated', `--seconds=${seconds}`, `--rounds=${rounds}`, `--only=${only}`]
   const { code } = await runInMachine({
     argv: [process.execPath, fileURLToPath(import.meta.url), ...words],
     timeoutMs: MACHINE_TIMEOUT_MS,
@@ -192,6 +194,6 @@ function formatTargets(all: ReadonlyMap<string, Figures>): string {
 }
 
 function verdict(ratio: number, least: number | undefined): string {
-  if (least === undefined) return ''
+  if (least === undefined || options.emulated) return ''
   return `${ratio >= least ? 'reaches' : 'MISSES'} ${least.toFixed(2)}`
 }

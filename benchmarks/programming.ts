@@ -26,6 +26,8 @@ const { values: options } = parseArgs({
     changes: { type: 'string' },
     only: { type: 'string' },
     machine: { type: 'boolean', default: false },
+    // Said to the program in the machine, whose times meet no bound.
+    emulated: { type: 'boolean', default: false },
   },
 })
 
@@ -82,6 +84,7 @@ async function runHere(): Promise<void> {
 
 async function runThere(): Promise<void> {
   const words = [
+    '--emulated',
     `--sizes=${options.sizes ?? '100,1000'}`,
     `--changes=${options.changes ?? 40}`,
     `--only=${options.only ?? 'ipvs,nftables'}`,
@@ -175,7 +178,7 @@ function formatFigures(all: readonly Figures[]): string {
     one.adoption === undefined ? '-' : seconds(one.adoption),
     `${one.processMegabytes} MB`,
     `${one.kernelMegabytes} MB`,
-    ...(one.subject === 'chains' ? [''] : [verdictOn(one)]),
+    verdictOn(one),
   ])
   const head = [
     'LAYOUT',
@@ -190,7 +193,8 @@ function formatFigures(all: readonly Figures[]): string {
   return formatTable([...head, 'PROCESS', 'KERNEL', `P99 UNDER ${BOUND_MS} MS`], rows)
 }
 
-function verdictOn({ replica, addition, removal }: Figures): string {
+function verdictOn({ subject, replica, addition, removal }: Figures): string {
+  if (options.emulated || subject === 'chains') return ''
   return [replica, addition, removal].every(some => at(some, 0.99) < BOUND_MS) ? 'yes' : 'NO'
 }
 
