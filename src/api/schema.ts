@@ -28,7 +28,7 @@ export const scaleBody = z.object({
   ),
 })
 export const drainBody = z.object({
-  timeoutSeconds: z.number().min(0).exactOptional(),
+  timeoutSeconds: z.number().min(0).max(86_400, 'a drain takes a day at most').exactOptional(),
   isUndone: z.boolean(),
 })
 export const updateServiceBody = z.object({
@@ -36,7 +36,7 @@ export const updateServiceBody = z.object({
   affinity: z.enum(['none', 'client-ip']).exactOptional(),
   affinityTimeoutSeconds: z.number().int().min(1).exactOptional(),
   weights: z.record(text, z.number().int().min(1).max(65_535)).exactOptional(),
-  drainSeconds: z.number().min(0).exactOptional(),
+  drainSeconds: z.number().min(0).max(86_400, 'a drain takes a day at most').exactOptional(),
 })
 export const traceQuery = z.object({
   port: z.coerce.number().int().min(1).max(65_535),

@@ -11,7 +11,9 @@ export function listenerFinder(): (port: HostPort) => string | undefined {
     byPort ??= group(listListeners())
     const candidates = byPort.get(`${wanted.port}/${wanted.protocol}`) ?? []
     const listener = candidates.find(one => isAt(one, wanted.address))
-    return listener && describeHolder(listener)
+    const holder = listener && describeHolder(listener)
+    // A proxy of our own: whose port it is the allocations say.
+    return holder?.pid === process.pid ? undefined : holder?.text
   }
 }
 
@@ -34,17 +36,19 @@ function isAt({ address, family, isDualStack }: Listener, wanted: string | undef
 }
 
 /** `nginx (pid 812)`, where its socket can be found among the descriptors of processes. */
-function describeHolder({ inode }: Listener): string {
+function describeHolder({ inode }: Listener): { readonly pid?: number; readonly text: string } {
   const target = `socket:[${inode}]`
   for (const pid of readdirSync('/proc').filter(name => /^\d+$/.test(name))) {
     try {
       const isHolder = readdirSync(`/proc/${pid}/fd`).some(
         fd => readlinkSync(`/proc/${pid}/fd/${fd}`) === target,
       )
-      if (isHolder) return `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (pid ${pid})`
+      if (!isHolder) continue
+      const name = readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
+      return { pid: Number(pid), text: `${name} (pid ${pid})` }
     } catch {
       // A process that ended meanwhile, or another user's.
     }
   }
-  return 'a program of this host'
+  return { text: 'a program of this host' }
 }

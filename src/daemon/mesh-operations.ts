@@ -39,7 +39,7 @@ export class MeshOperations {
   }
 
   async updateService(name: string, request: UpdateServiceRequest, report: Report): Promise<void> {
-    const { state, mesh, declaration } = this.#options
+    const { state, declaration } = this.#options
     const changed = await state.writing.run(async () => {
       const { project, service } = this.#findService(name)
       const spec = state.snapshot.projects.get(project)
@@ -51,14 +51,14 @@ export class MeshOperations {
       await state.declare([{ op: 'put-project', project: { ...spec, services } }])
       return `${project}/${service.name}`
     })
-    await mesh.committed()
+    await this.#commit(report)
     report({ kind: 'done', message: `Service ${changed} updated`, changed: 1 })
   }
 
   /** Until every connection is done or reset, or by `isUndone` back among the others. */
   async drain(container: Container, request: DrainRequest, report: Report): Promise<void> {
     if (request.isUndone) return this.#undrain(container, report)
-    const { state, mesh, drainer } = this.#options
+    const { state, drainer } = this.#options
     const { name } = container
     if (!isDrainable(container)) {
       throw new CatalogError(
@@ -80,7 +80,7 @@ export class MeshOperations {
       },
     }))
     if (draining === undefined) return
-    await mesh.committed()
+    await this.#commit(report)
     report({ kind: 'progress', message: `Container ${name} gets no new connections` })
     const { reset } = await this.finishDrain(draining, count => {
       const what = `${count} connection${count === 1 ? '' : 's'}`
@@ -122,11 +122,18 @@ export class MeshOperations {
   }
 
   async #undrain(container: Container, report: Report): Promise<void> {
-    const { state, mesh } = this.#options
+    const { state } = this.#options
     await state.changeContainer(container.id, ({ draining: _draining, ...rest }) => rest)
-    await mesh.committed()
+    await this.#commit(report)
     const message = `Container ${container.name} takes connections again`
     report({ kind: 'done', message, changed: container.draining === undefined ? 0 : 1 })
+  }
+
+  /** Waits for the kernel, and says where it did not take what was declared. */
+  async #commit(report: Report): Promise<void> {
+    const { mesh } = this.#options
+    await mesh.committed()
+    for (const message of mesh.problems()) report({ kind: 'warning', message })
   }
 
   #findService(name: string): { readonly project: string; readonly service: ServiceSpec } {

@@ -3,6 +3,7 @@
  * written; what is written is written in one transaction; what is written is then made true.
  */
 
+import { isDeepStrictEqual } from 'node:util'
 import type { Report } from '../api/contract.js'
 import { CodedError, errorMessage } from '../base/error.js'
 import type { Snapshot } from '../catalog/catalog.js'
@@ -122,6 +123,7 @@ export class Projects {
   ): Promise<void> {
     const startedAt = performance.now()
     const { state } = this.#options
+    const before = state.snapshot.projects.get(spec.name)
     const { plan, created, rolled } = await this.#declare(spec, options, report)
     for (const { spec: network } of plan.createNetworks) {
       report({ kind: 'progress', message: `Network ${network.name} created` })
@@ -150,10 +152,10 @@ export class Projects {
     ).length
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
     const what = `${count(running, 'container')} running`
-    const message =
-      changed === 0
-        ? `${spec.name}: nothing to change, ${what}`
-        : `${spec.name}: ${what}, in ${seconds} s`
+    const isAsBefore = changed === 0 && isDeepStrictEqual(before, spec)
+    const message = isAsBefore
+      ? `${spec.name}: nothing to change, ${what}`
+      : `${spec.name}: ${what}, in ${seconds} s`
     report({ kind: 'done', message, changed })
   }
 

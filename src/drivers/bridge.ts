@@ -9,6 +9,7 @@
 import { readdirSync } from 'node:fs'
 import type { Endpoint } from '../catalog/endpoint.js'
 import type { Network, NetworkSpec } from '../catalog/network.js'
+import { ipvsMacOf } from '../ipam/index.js'
 import { runInNetns, type Netns } from '../kernel/netns.js'
 import { listTables, queryNft, runNft } from '../kernel/nft.js'
 import {
@@ -324,7 +325,8 @@ export class BridgeDriver {
       const bridge = this.#bridges.get(network.id)?.name ?? ''
       const subnets = network.subnets.map(({ subnet }) => subnet)
       const { isInternal, isIngress = false } = network
-      return { bridge, subnets, isInternal, isOpen, isMasqueraded, isIngress }
+      const ruled = { bridge, subnets, isInternal, isOpen, isMasqueraded, isIngress }
+      return isIngress ? { ...ruled, ipvsMac: ipvsMacOf(bridgeMac(network)) } : ruled
     })
     const rules = composeHostRules(this.#table, ruled, this.#innerLinks)
     const isWanted = ruled.length > 0

@@ -17,6 +17,8 @@ export interface RuledNetwork {
   readonly isMasqueraded: boolean
   /** Replicas with published ports meet connections from outside here. */
   readonly isIngress: boolean
+  /** Of the port that IPVS balances through, on the ingress network. */
+  readonly ipvsMac?: string
 }
 
 /**
@@ -45,6 +47,17 @@ export function composeHostRules(
     .map(one => quote(one.bridge))
   const v4 = leaving.filter(subnet => !subnet.includes(':'))
   const v6 = leaving.filter(subnet => subnet.includes(':'))
+  // With net.bridge.bridge-nf-call-iptables, as Docker sets it, frames within a bridge come by here too.
+  const bridged = networks
+    .flatMap(({ bridge, ipvsMac }) => {
+      if (ipvsMac === undefined) return []
+      const within = `iifname ${quote(bridge)} oifname ${quote(bridge)}`
+      return [
+        `    ${within} ct state established,related accept\n`,
+        `    ${within} ether saddr ${ipvsMac} accept\n`,
+      ]
+    })
+    .join('')
   return `${clear}table inet ${table} {
   set bridges { type ifname; ${elements(bridges)} }
   set inner { type ifname; ${elements([...bridges, ...inner.map(quote)])} }
@@ -60,7 +73,7 @@ export function composeHostRules(
     iifname @internal drop
     oifname @internal drop
     oifname @ingress ct status dnat accept
-    oifname @ingress drop
+${bridged}    oifname @ingress drop
     iifname @ingress ct state established,related accept
     iifname @ingress reject with icmpx admin-prohibited
     iifname @bridges oifname @bridges drop

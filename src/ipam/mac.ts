@@ -17,6 +17,14 @@ export function macOf(address: Address): string {
   return [0x02, 0x42, ...tail].map(byte => byte.toString(16).padStart(2, '0')).join(':')
 }
 
+/**
+ * Of the port on the ingress network that IPVS balances through: the bridge's own, with a bit turned
+ * that no MAC of ours has.
+ */
+export function ipvsMacOf(bridgeMac: string): string {
+  return `06${bridgeMac.slice(2)}`
+}
+
 function byteAt(bytes: Uint8Array, index: number): number {
   return bytes[index] ?? 0
 }

@@ -6,6 +6,7 @@
 import type { SandboxIngress } from '../../mesh/sandbox/index.js'
 import type { IngressPlace, PublishedPort, VirtualService } from '../../mesh/state.js'
 import { formatPrefix, parsePrefix } from '../base/ip.js'
+import { ipvsMacOf } from '../ipam/index.js'
 import type { AllocatedPort, Allocation, Vip } from '../catalog/allocation.js'
 import type { Snapshot } from '../catalog/catalog.js'
 import type { Container } from '../catalog/container.js'
@@ -37,11 +38,6 @@ export function planVirtualServices(snapshot: Snapshot, allocation: Allocation):
     services.push(virtualService({ key: hostKey, name, ...parts }, snapshot))
   }
   return services
-}
-
-/** What every virtual service of `allocation` is keyed with, for those that are gone. */
-export function isOfAllocation(serviceKey: string, allocationKey: string): boolean {
-  return serviceKey === allocationKey || serviceKey.startsWith(`${allocationKey}#`)
 }
 
 interface ServiceParts {
@@ -222,8 +218,7 @@ export function planIngressPlace(
     host: { id: 1, mac: bridge.mac, ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }) },
     ipvs: {
       id: 2,
-      // The bridge's own, with the bit turned that no MAC of ours has.
-      mac: `06${bridge.mac.slice(2)}`,
+      mac: ipvsMacOf(bridge.mac),
       ...(ipvs4 && { ipv4: ipvs4 }),
       ...(ipvs6 && { ipv6: ipvs6 }),
     },

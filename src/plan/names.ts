@@ -133,7 +133,7 @@ function tasksOf(
     const status = snapshot.statuses.get(container.id)
     const endpoint = container.endpoints.find(candidate => candidate.networkId === network.id)
     if (!endpoint || status?.state !== 'running' || isGated(container, status)) continue
-    if (container.draining !== undefined) continue
+    if (container.draining !== undefined || container.desired === 'removed') continue
     serving.push({
       endpointId: endpoint.id,
       isUnhealthy: status.health === 'unhealthy',

@@ -85,7 +85,7 @@ export function digestOf(service: ServiceSpec): string {
   const { container, attachments, ports, containerName } = service
   const declared = {
     // How connections are spread, and where from, is no matter of the replica's.
-    container: { ...container, labels: withoutOurs(container.labels) },
+    container: { ...container, labels: ownLabels(container.labels) },
     attachments,
     ports: ports.map(({ name, target, protocol }) => ({ name, target, protocol })),
     isPublished: ports.some(({ isPublished }) => isPublished),
@@ -94,8 +94,11 @@ export function digestOf(service: ServiceSpec): string {
   return createHash('sha256').update(stableJson(declared)).digest('hex')
 }
 
-function withoutOurs(labels: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(labels).filter(([key]) => !key.startsWith('portolan.')))
+/** Without those of its service; a probe is the replica's, and is read when it starts. */
+function ownLabels(labels: Readonly<Record<string, string>>): Record<string, string> {
+  const isOwn = (key: string): boolean =>
+    !key.startsWith('portolan.') || /^portolan\.probe(\.|$)/.test(key)
+  return Object.fromEntries(Object.entries(labels).filter(([key]) => isOwn(key)))
 }
 
 /** Every container of a project. */

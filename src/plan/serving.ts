@@ -34,6 +34,7 @@ export function whyNotServing(
 ): string | undefined {
   if (status === undefined || status.state === 'created') return 'not started'
   if (status.state !== 'running') return status.state
+  if (container.desired === 'removed') return 'being removed'
   if (container.draining !== undefined) return 'draining'
   if (isGated(container, status)) return 'not healthy yet'
   return undefined

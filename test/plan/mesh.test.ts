@@ -5,7 +5,6 @@ import type { AllocatedPort } from '../../src/catalog/allocation.js'
 import type { Container } from '../../src/catalog/container.js'
 import { defaultBalance, type PortSpec, type ServiceSpec } from '../../src/catalog/service.js'
 import {
-  isOfAllocation,
   planIngressPlace,
   planSandboxIngress,
   planTargets,
@@ -168,12 +167,6 @@ t.test('planVirtualServices() makes ranges of neighbours, of one protocol and ad
     ],
   ]
   for (const [ports, wanted] of rows) t.strictSame(rangesOf(ports), wanted, wanted.join())
-})
-
-t.test('isOfAllocation() does not take a service for another whose name goes on', async t => {
-  t.equal(isOfAllocation('shop/web', 'shop/web'), true)
-  t.equal(isOfAllocation('shop/web#80/tcp', 'shop/web'), true)
-  t.equal(isOfAllocation('shop/web2', 'shop/web'), false)
 })
 
 t.test('planTargets() merges neighbours that lead to neighbours, or all to one', async t => {

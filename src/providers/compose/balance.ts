@@ -4,7 +4,7 @@
  */
 
 import { defaultBalance, type BalanceSpec, type ProbeSpec } from '../../catalog/service.js'
-import { parseDuration } from './duration.js'
+import { MAX_DURATION_MS, parseDuration } from './duration.js'
 import { shorten, suggestion } from './name.js'
 import type { Place } from './report.js'
 
@@ -13,6 +13,7 @@ const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'mh'] as const
 /** IPVS's own (ip_vs.h, IP_VS_TEMPLATE_TIMEOUT is 6 minutes; Swarm and kube-proxy take 3 hours). */
 const AFFINITY_TIMEOUT_MS = 10_800_000
 const MAX_WEIGHT = 65_535
+const MAX_DRAIN_MS = 86_400_000
 
 type Reader = (text: string, at: Place) => Partial<BalanceSpec>
 type ProbeReader = (text: string, at: Place) => Partial<ProbeSpec>
@@ -26,7 +27,7 @@ const READERS: Readonly<Record<string, Reader>> = {
     return { affinity: { kind, timeoutSeconds: AFFINITY_TIMEOUT_MS / 1000 } }
   },
   weights: (text, at) => optional('weights', parseWeights(text, at)),
-  drain: (text, at) => optional('drainMs', milliseconds(text, at)),
+  drain: (text, at) => optional('drainMs', milliseconds(text, at, MAX_DRAIN_MS)),
   'drain.signal': (text, at) =>
     optional('stopSignalOrder', choose(text, ['first', 'last'] as const, at)),
   panic: (text, at) => {
@@ -119,8 +120,12 @@ function choose<const T extends readonly string[]>(
   return word
 }
 
-function milliseconds(text: string, at: Place): number | undefined {
+function milliseconds(text: string, at: Place, most = MAX_DURATION_MS): number | undefined {
   const value = parseDuration(text)
+  if (value !== undefined && value > most) {
+    at.problem(`"${shorten(text)}" is longer than ${most / 86_400_000} days`)
+    return undefined
+  }
   if (value === undefined) {
     at.problem(`"${shorten(text)}" is not a duration; write it as 500ms, 10s or 1m30s`)
   }
