@@ -11,9 +11,9 @@ import { outcomeOf, report, type Outcome } from './outcome.js'
 const folderName = 'ipvs-kernel'
 /** For all files with the boot; leave room below what CI gives to everything. */
 const timeoutMs = 600_000
-const fileTimeoutMs = 240_000
+const fileTimeoutMs = 420_000
 /** For one test of a file, which tap gives 30 s elsewhere: JavaScript runs ten times slower there. */
-const testTimeoutSeconds = 180
+const testTimeoutSeconds = 400
 /** They change nothing but namespaces of their own, and most of a short file is loading tap. */
 const concurrency = 2
 

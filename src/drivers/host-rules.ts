@@ -55,6 +55,8 @@ export function composeHostRules(
       return [
         `    ${within} ct state established,related accept\n`,
         `    ${within} ether saddr ${ipvsMac} accept\n`,
+        // Who has which address, which connection tracking does not follow.
+        `    ${within} icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n`,
       ]
     })
     .join('')

@@ -33,7 +33,7 @@ export function hostProgram(name: string, place: IngressPlace, transit: Transit)
       entry({ name: 'ports4', key: ['ipv4', 'protocol', 'port'], data: 'ipv4' }),
       entry({ name: 'ports6', key: ['ipv6', 'protocol', 'port'], data: 'ipv6' }),
     ],
-    chains: composeWayIn(transit) + composeBorder(place.ipvsLink, transit),
+    chains: composeWayIn(transit) + composeBorder(place, transit),
     composeChain: () => undefined,
   }
 }
@@ -97,11 +97,13 @@ ${lines([...dnat, ...everywhere])}  }
  * while it is down. A rule that keeps the source comes before others' masquerading; 127.0.0.0/8 would
  * mean another host there.
  */
-function composeBorder(link: string, transit: Transit): string {
+function composeBorder({ ipvsLink: link, bridge }: IngressPlace, transit: Transit): string {
   const guards = FAMILIES.flatMap(family => {
     const own = transit[family]
     if (own === undefined) return []
-    return [`oifname != { "lo", "${link}" } ${KEYWORD[family]} daddr ${own.subnet} drop`]
+    // Replies to the host pass within the bridge, which netfilter may be told to look into.
+    const ways = `{ "lo", "${link}", "${bridge}" }`
+    return [`oifname != ${ways} ${KEYWORD[family]} daddr ${own.subnet} drop`]
   })
   const sources = [
     ...(transit[4] === undefined ? [] : [`ip saddr 127.0.0.0/8 snat ip to ${transit[4].host}`]),

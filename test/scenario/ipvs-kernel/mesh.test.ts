@@ -1,7 +1,10 @@
 /** Published ports and virtual addresses as users meet them, on a kernel with IPVS. One host, one project. */
 
+import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import type { MeshReply, ServiceView, TraceReply } from '../../../src/api/contract.js'
+import { runInNetns } from '../../../src/kernel/netns.js'
+import { writeSysctl } from '../../../src/kernel/sysctl.js'
 import { asRoot, openHost } from '../../lab/host.js'
 import { LoopClient } from '../../lab/http-client.js'
 import { clientAddress, hostAddress, joinOutside } from '../../lab/outside-client.js'
@@ -32,6 +35,13 @@ networks:
 t.test('the mesh over IPVS', asRoot, async t => {
   const host = await openHost(t)
   const { netns } = joinOutside(t, host)
+  // As a Docker Engine leaves a host: what is bridged passes the rules for what is routed, too.
+  spawnSync('/usr/sbin/modprobe', ['br_netfilter'])
+  runInNetns(host.netns, () => {
+    for (const family of ['iptables', 'ip6tables']) {
+      writeSysctl(`net.bridge.bridge-nf-call-${family}`, '1')
+    }
+  })
   await bringUp(host, 'shop', composeFile)
   await untilServing(host, 8080, 3)
   const web = await replicasOf(host, 'web')
