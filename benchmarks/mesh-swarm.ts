@@ -14,30 +14,40 @@ import type { Way } from './mesh-peers.js'
 
 const IMAGE = 'bench'
 const PROGRAMS = ['/usr/sbin/nginx', '/usr/bin/iperf3', '/bin/busybox'] as const
-const START_TRIES = 300
+const START_TIMEOUT_MS = 240_000
 const PAUSE_MS = 1_000
+const TASK_STATES = ['service', 'ps', 'web', 'bulk', '--format', '{{.CurrentState}} {{.Error}}']
+
+/** Of the machine's memory: dockerd mounts there what outlives it. */
+const FOLDER = '/run/machine/docker'
 
 /** Takes minutes where the kernel is emulated. */
 export async function openSwarm(lab: MeshLab): Promise<Way> {
-  const socket = `unix://${join(lab.folder, 'docker.sock')}`
+  if (!existsSync('/run/machine')) throw new Error('it changes its host: add --machine')
+  const socket = `unix://${FOLDER}/docker.sock`
+  mkdirSync(FOLDER)
   const docker = (...words: string[]): string =>
     lab.run(lab.host, ['docker', '-H', socket, ...words])
   lab.start(lab.host, [
     ...['dockerd', '-H', socket, '--storage-driver', 'vfs', '--iptables=true'],
-    ...['--data-root', join(lab.folder, 'docker'), '--exec-root', join(lab.folder, 'run')],
-    ...['--pidfile', join(lab.folder, 'docker.pid')],
+    ...['--data-root', `${FOLDER}/data`, '--exec-root', `${FOLDER}/run`],
+    ...['--pidfile', `${FOLDER}/docker.pid`],
   ])
   await until(() => docker('info'))
+  console.error('swarm: the engine runs')
   docker('import', packImage(lab), IMAGE)
   docker('swarm', 'init', '--advertise-addr', HOST.v4)
   const web = ['/usr/sbin/nginx', '-c', '/web.conf']
   createService(docker, { name: 'web', ...WEB, replicas: lab.replicas.length, command: web })
   const bulk = ['/usr/bin/iperf3', '--server', '--port', String(BULK.target)]
   createService(docker, { name: 'bulk', ...BULK, replicas: 1, command: bulk })
+  console.error('swarm: services are created')
   await until(() => {
-    const running = docker('service', 'ls', '--format', '{{.Replicas}}').trim().split('\n')
-    const isReady = running.every(text => text.split('/')[0] === text.split('/')[1]?.split(' ')[0])
-    if (!isReady) throw new Error(`Swarm started ${running.join(', ')} of its tasks`)
+    const states = docker(...TASK_STATES)
+      .trim()
+      .split('\n')
+    const isReady = states.every(text => text.startsWith('Running'))
+    if (!isReady) throw new Error(`Swarm's tasks do not run: ${states.join('; ')}`)
   })
   return {
     web: [`${HOST.v4} ${WEB.published}`],
@@ -98,12 +108,13 @@ function librariesOf(lab: MeshLab, program: string): string[] {
 
 /** Throws what the last try threw. */
 async function until(body: () => void): Promise<void> {
-  for (let tries = 1; ; tries++) {
+  const end = performance.now() + START_TIMEOUT_MS
+  for (;;) {
     try {
       body()
       return
     } catch (error) {
-      if (tries === START_TRIES) throw error
+      if (performance.now() > end) throw error
     }
     await delay(PAUSE_MS)
   }

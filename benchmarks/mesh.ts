@@ -13,7 +13,7 @@ import { formatTable } from '../src/cli/table.js'
 import { runInMachine } from '../test/lab/vm/index.js'
 import { MeshLab } from './mesh-lab.js'
 import { measure, type Figures } from './mesh-load.js'
-import { peers, type Peer } from './mesh-peers.js'
+import { peers, type Peer, type Way } from './mesh-peers.js'
 import { provide } from './mesh-programs.js'
 
 const { values: options } = parseArgs({
@@ -109,12 +109,12 @@ async function measurePeer(peer: Peer): Promise<Figures | undefined> {
     return undefined
   }
   const lab = new MeshLab(REPLICAS)
+  let way: Way | undefined
   const abandon = (): void => lab.abandon()
   process.once('exit', abandon)
   try {
-    const way = await peer.open(lab)
+    way = await peer.open(lab)
     const figures = await measure(lab, way, seconds)
-    await way.close()
     console.error(`${name}: ${Math.round(figures.connectionsPerSecond)} connections/s`)
     return figures
   } catch (error) {
@@ -122,6 +122,7 @@ async function measurePeer(peer: Peer): Promise<Figures | undefined> {
     return undefined
   } finally {
     process.off('exit', abandon)
+    await way?.close()
     await lab.close()
   }
 }

@@ -90,7 +90,7 @@ export class Mesh {
 
   async #bring(desired: MeshState): Promise<void> {
     const changed = changedKeys(this.#desired, desired)
-    validateState(desired, changed)
+    validateState(desired, { state: this.#desired, changed })
     const isAnew = this.#isDoubtful
     for (const [key, service] of desired) {
       if (isAnew || changed.has(key)) this.dataplane.check(service)

@@ -139,11 +139,25 @@ t.test('validateState() finds contradictions', async t => {
 t.test('validateState() compares the mark of a change with those that were there', async t => {
   const web = serviceOf({ port: 80, key: 'web' })
   const api = { ...serviceOf({ port: 81, key: 'api' }), mark: web.mark }
+  const state = stateOf([web])
+  const check = (services: Iterable<[string, VirtualService]>, changed: readonly string[]): void =>
+    validateState(new Map(services), { state, changed })
   const message = new RegExp(`mark ${web.mark}, which is that of "${web.name}"`)
-  t.throws(() => validateState(stateOf([web, api]), ['api']), { code: 'MESH_BAD_SERVICE', message })
-  const misplaced = new Map([['other', web]])
-  t.throws(() => validateState(misplaced, ['other']), { message: /listed as "other"/ })
-  t.doesNotThrow(() => validateState(stateOf([web]), ['api']), 'what is gone is not looked at')
+  t.throws(() => check([...state, ['api', api]], ['api']), { code: 'MESH_BAD_SERVICE', message })
+  const renamed = { ...web, name: 'other' }
+  t.throws(
+    () =>
+      check(
+        [
+          ['web', renamed],
+          ['api', api],
+        ],
+        ['web', 'api'],
+      ),
+    { message: /mark/ },
+  )
+  t.throws(() => check([...state, ['other', api]], ['other']), { message: /listed as "other"/ })
+  t.doesNotThrow(() => check([['api', api]], ['web', 'api']), 'a mark that is free again')
 })
 
 t.test('update() takes a state as it is', async t => {
