@@ -8,7 +8,6 @@ import { openPoller } from '../../resolver/listen/poller.js'
 import { Resolver } from '../../resolver/index.js'
 import type { Paths } from '../api/paths.js'
 import type { ProgressEvent } from '../api/contract.js'
-import { openApiServer } from '../api/server.js'
 import { systemClock } from '../base/clock.js'
 import { CodedError, errorMessage } from '../base/error.js'
 import { Lifetime } from '../base/lifetime.js'
@@ -28,7 +27,6 @@ import { MeshControl } from './mesh.js'
 import { MeshOperations } from './mesh-operations.js'
 import { Names } from './names.js'
 import { Networks } from './networks.js'
-import { DaemonOperations } from './operations.js'
 import type { MeshDeclaration } from './project-declaration.js'
 import { Projects } from './projects.js'
 import { ReadinessKeeper } from './readiness.js'
@@ -235,6 +233,9 @@ async function compose(
   })
   lifetime.defer(() => loop.close())
 
+  // What commands need is loaded when names are answered again: it is half of all there is to load.
+  const { openApiServer } = await import('../api/server.js')
+  const { DaemonOperations } = await import('./operations.js')
   let end: () => void = () => undefined
   const ended = new Promise<void>(resolve => (end = resolve))
   const startedAt = new Date().toISOString()
