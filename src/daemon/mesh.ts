@@ -106,6 +106,10 @@ export class MeshControl {
     this.#options.sandboxes.open(container, netns)
   }
 
+  adoptSandbox(container: Container, netns: Netns): void {
+    this.#options.sandboxes.adopt(container, netns)
+  }
+
   closeSandbox(containerId: string): void {
     this.#options.sandboxes.close(containerId)
   }

@@ -71,11 +71,17 @@ export class SandboxMeshes {
     }
   }
 
-  /** Writes everything that a fresh or adopted sandbox needs. Throws KernelError. */
+  /** Writes everything that a fresh sandbox needs. Throws KernelError. */
   open(container: Container, netns: Netns): void {
     const own: Own = { netns, tables: new SandboxTables(), targets: [] }
     this.#write(container, own)
     this.#own.set(container.id, own)
+  }
+
+  /** One that an earlier daemon left: what it needs is there, and is compared when there is time. */
+  adopt({ id }: Container, netns: Netns): void {
+    this.#own.set(id, { netns, tables: new SandboxTables(), targets: [] })
+    this.#mark(id)
   }
 
   close(containerId: string): void {

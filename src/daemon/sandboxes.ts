@@ -47,6 +47,8 @@ export interface SandboxesOptions {
 export interface SandboxMesh {
   /** Written when this returns: nobody connects before. Throws KernelError. */
   openSandbox(container: Container, netns: Netns): void
+  /** As an earlier daemon left it: names need not wait for the comparison. */
+  adoptSandbox(container: Container, netns: Netns): void
   closeSandbox(containerId: string): void
   /** Somebody changed the mesh's rules there. */
   restoreSandbox(containerId: string): void
@@ -202,7 +204,8 @@ export class Sandboxes {
     try {
       this.#reconcileLinks(container, netns)
       await this.#listen(container, own)
-      this.#options.mesh.openSandbox(container, netns)
+      if (isFresh) this.#options.mesh.openSandbox(container, netns)
+      else this.#options.mesh.adoptSandbox(container, netns)
       this.#watch(container, own)
       return own
     } catch (error) {
