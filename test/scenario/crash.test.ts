@@ -3,10 +3,13 @@
  * was there stays, what was acknowledged is there, the rest is done by asking again.
  */
 
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { ContainerView, NetworkView } from '../../src/api/contract.js'
 import { asRoot, openHost, type Host } from '../lab/host.js'
+import { endProcesses, findProcesses } from '../lab/leftovers.js'
+import { until } from '../lab/replicas.js'
 import { Asker } from './asker.js'
 import { findFaults } from './truth.js'
 
@@ -71,6 +74,7 @@ t.test('SIGKILL of the daemon under load', asRoot, async t => {
       await host.api.call('POST', '/v1/networks', { name: `acknowledged-${index}` })
       await host.endDaemon('SIGKILL')
       const ended = await command
+      await endBackgroundDaemons(host)
       if (ended.code !== 0) t.match(ended.stderr, /^portolan: [^\n]+\n$/, 'one sentence')
       for (const [name, pid] of before) t.doesNotThrow(() => process.kill(pid, 0), `${name} runs`)
 
@@ -117,9 +121,22 @@ async function killDuringFirstUp(t: Test, host: Host, lateMs: number): Promise<v
   await delay(350 + lateMs)
   await host.endDaemon('SIGKILL')
   await command
+  await endBackgroundDaemons(host)
   await host.startDaemon()
   await host.run(...up(6, 3, '7000')(host))
   t.strictSame(await findFaults(host), [], 'the first up, repeated')
+}
+
+/** Of an `up` that came too late to meet the one that was killed: killed as well. */
+async function endBackgroundDaemons(host: Host): Promise<void> {
+  const isDaemon = (pid: number): boolean =>
+    readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('--background')
+  const pids = findProcesses(host.root).filter(isDaemon)
+  endProcesses(pids)
+  await until('the late daemons are gone', () => {
+    const left = new Set(findProcesses(host.root))
+    return !pids.some(pid => left.has(pid))
+  })
 }
 
 /** Processes of services that no round changes. */
