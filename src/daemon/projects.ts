@@ -152,7 +152,7 @@ export class Projects {
     ).length
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
     const what = `${count(running, 'container')} running`
-    const isAsBefore = changed === 0 && isDeepStrictEqual(before, spec)
+    const isAsBefore = changed === 0 && isBalancedAlike(before, spec)
     const message = isAsBefore
       ? `${spec.name}: nothing to change, ${what}`
       : `${spec.name}: ${what}, in ${seconds} s`
@@ -397,6 +397,14 @@ function rescale(service: ServiceSpec, replicas: number): ServiceSpec {
     )
   }
   return { ...service, replicas }
+}
+
+/** Whether connections to each service are spread as they were. */
+function isBalancedAlike(before: ProjectSpec | undefined, after: ProjectSpec): boolean {
+  return after.services.every(({ name, balance, update }) => {
+    const known = before?.services.find(service => service.name === name)
+    return isDeepStrictEqual([known?.balance, known?.update], [balance, update])
+  })
 }
 
 /** Whether `up` (or, `onlyCreated`, a daemon that comes up) has to start this container. */
